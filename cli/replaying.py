@@ -1,0 +1,241 @@
+"""Replaying: the command that runs recordings again, in one process or several, and tells what came of it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from cli.command import Session, command, later, run_option
+from cli.inputs import given_inputs, input_options
+from cli.parallel import in_order
+from cli.render import bold, counted, dim, failure_lines, mark, safe, shown
+from cli.usercode import TerminatedError, prepare
+from golden.errors import GoldenError, KeyringError, TamperedError, UsageError
+from golden.event import StepData
+from golden.recording import Recording
+from golden.store import GoldenFile, Store, locate
+from replay.divergence import Divergence
+from replay.frames import Failure
+from replay.replayer import Replay
+from replay.replayer import replay as replayed
+from replay.skill import SkillRegistry, load_skills
+from replay.spec import Spec, load_spec
+
+
+class Answer(msgspec.Struct):
+    """What replaying one RUN came to, ready to be shown: lines per step, and the answer or the error in its place."""
+
+    run_id: str
+    lines: list[str] = []
+    replay: dict[str, Any] = {}
+    exit_code: int = 0
+
+
+@command(
+    """golden replay report-20260101T000000Z-1a2b --skills skills.py
+    golden replay report-1 --spec specs/report.json
+    golden replay --all -x -j 2""",
+    skills=True,
+)
+@click.argument("runs", nargs=-1, metavar="RUN...")
+@run_option
+@click.option("--all", "everything", is_flag=True, help="Every recording of the golden directory.")
+@click.option("--spec", "spec_path", metavar="FILE", help="Compare with this spec instead of the recorded one.")
+@input_options
+@click.option("-x", "--fail-fast", is_flag=True, help="Stop after the first recording that does not match.")
+@click.option("-j", "--jobs", default=1, type=click.IntRange(1), metavar="N", help="Processes to use.")
+@click.option("-k", "text", metavar="TEXT", help="Only recordings whose run id contains TEXT.")
+@later("--function", value=True)
+@later("--pdb")
+@later("--allow-exec")
+def replay(
+    session: Session,
+    runs: tuple[str, ...],
+    run_option: str | None,
+    everything: bool,
+    spec_path: str | None,
+    fail_fast: bool,
+    jobs: int,
+    text: str | None,
+    **given: Any,
+) -> int:
+    """Run recordings again and compare everything; the first thing that changed is named.
+
+    Compared with the spec given by --spec, else the file with the recorded id among the configured `specs`, else the
+    recorded spec itself. External calls are answered from the recording. Exits 0 if all match, 1 if any diverges, 3 if
+    a file is tampered with, 4 if a replay is refused.
+    """
+    settings, out = session.settings, session.out
+    store = settings.store()
+    names = [*runs, *([] if run_option is None else [run_option])]
+    if bool(names) is everything:
+        raise click.UsageError("give RUN or --all")
+    files = [locate(name, store.folder) for name in names] or [GoldenFile(store.folder, stem) for stem in store.stems()]
+    files = [GoldenFile.at(os.path.abspath(file.place)) for file in files if text is None or text in file.stem]
+    inputs = given_inputs(**given)
+    job = _ReplayJob(session, store, None if spec_path is None else Path(spec_path), inputs or None)
+    by: Counter[str] = Counter()
+    code = 0 if files else 4
+    try:
+        for answer in in_order(job.answer, files, jobs):
+            for line in answer.lines:
+                out.answer(line)
+            by[answer.replay["verdict"]] += 1
+            out.record("replay", **answer.replay)
+            code = max(code, answer.exit_code, key=(0, 1, 4, 3).index)
+            if fail_fast and answer.exit_code:
+                break
+    except TerminatedError:
+        out.talk("golden: terminated")
+        return 143
+    if not files:
+        out.answer(
+            f"nothing to replay: no golden file in {safe(store.folder)}" + (f" with {safe(text)}" if text else "")
+        )
+    elif len(files) > 1:
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(by.items()))
+        out.answer(bold(f"{counted(sum(by.values()), 'recording')}: {counts}"))
+    out.summary(sum(by.values()), dict(by), code)
+    return code
+
+
+class _ReplayJob:
+    """Everything that replaying one file needs."""
+
+    def __init__(self, session: Session, store: Store, spec_path: Path | None, inputs: dict[str, Any] | None) -> None:
+        self.session = session
+        self.store = store
+        self.spec_path = spec_path
+        self.inputs = inputs
+        self.home = os.getcwd()
+        self.registry: SkillRegistry | None = None
+        self.spec: Spec | None = None
+        self.specs: dict[str, list[Spec]] = {}
+
+    def answer(self, file: GoldenFile) -> Answer:
+        """Verify, then replay one file."""
+        answer = Answer(file.stem, [f"{bold(safe(file.stem))}"])
+        # The code replayed before may have left us elsewhere.
+        os.chdir(self.home)
+        try:
+            with Recording.open(file, self.store.keyring) as recording:
+                self._replay(recording, self._load(), answer)
+        except UsageError:
+            raise
+        except GoldenError as error:
+            if isinstance(error, KeyringError) and error.verdict is None:
+                raise
+            self._refuse(answer, error.problem, error.hint, 3 if isinstance(error, TamperedError) else 4)
+        return answer
+
+    def _load(self) -> SkillRegistry:
+        # Skills are the user's code: they are loaded once a recording has verified, and see no secret.
+        if self.registry is not None:
+            return self.registry
+        values = self.session.settings.values
+        self.spec = load_spec(self.spec_path) if self.spec_path else None
+        for path in _spec_files(values["specs"]) if self.spec is None else ():
+            spec = load_spec(path)
+            self.specs.setdefault(spec.id, []).append(spec)
+        prepare(self.session.out)
+        self.registry = load_skills(values["skills"])
+        return self.registry
+
+    def _replay(self, recording: Recording, registry: SkillRegistry, answer: Answer) -> None:
+        current = self.specs.get(recording.start.spec_id or "", [])
+        if len(current) > 1:
+            places = " and ".join(spec.source for spec in current[:2])
+            self._refuse(answer, f"two specs with id {current[0].id}: {places}", "rename one, or say which: --spec", 4)
+            return
+        if self.session.settings.values["specs"] and not current and self.spec is None:
+            problem = f"no spec under `specs` has the id {recording.start.spec_id}"
+            self._refuse(answer, problem, "restore it, say which one: --spec, or unset `specs`", 4)
+            return
+        if self.session.out.verbose:
+            here = recording.start.environment
+            answer.lines.append(
+                dim(f"  recorded {recording.timestamp}, Python {safe(here.python)}, {safe(here.platform)}")
+            )
+        observe = _StepLines(answer.lines)
+        found = replayed(
+            recording,
+            registry,
+            self.spec or (current[0] if current else None),
+            inputs=self.inputs,
+            observer=observe,
+        )
+        answer.replay = _replay_members(found)
+        answer.exit_code = {"matched": 0, "diverged": 1, "refused": 4}[found.verdict]
+        if found.divergence is not None:
+            answer.lines += _divergence_lines(found.divergence)
+            if found.failure is not None:
+                answer.lines += [f"    {line.strip()}" for line in failure_lines(found.failure)]
+        if found.verdict == "refused":
+            answer.lines.append(f"  {mark(good=False)} refused: {safe(found.problem or '')}")
+            answer.lines.append(dim(f"  hint: {safe(found.hint or '')}"))
+        else:
+            counts = f"{found.steps_compared} of {counted(found.steps_recorded, 'step')} compared"
+            counts += f", {found.steps_answered} answered" if found.steps_answered else ""
+            answer.lines.append(
+                f"  {mark(found.matched)} {bold(found.verdict)}: {counts}, spec {safe(found.spec_source)}"
+            )
+        answer.lines += [dim(f"  note: {safe(note)}") for note in found.notes]
+
+    def _refuse(self, answer: Answer, problem: str, hint: str, code: int) -> None:
+        refused = Replay(answer.run_id, "refused", "", problem=problem, hint=hint)
+        answer.replay = _replay_members(refused)
+        answer.exit_code = code
+        answer.lines += [f"  {mark(good=False)} refused: {safe(problem)}", dim(f"  hint: {safe(hint)}")]
+
+
+class _StepLines:
+    """Turns each replayed step into a line; the diverging one is told by its divergence."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    def step(self, data: StepData, divergence: Divergence | None, _failure: Failure | None) -> None:
+        """See `Observer`."""
+        what = "" if data.success or divergence else f"  fails as recorded ({safe(data.error_code or '')})"
+        if divergence is None:
+            self._lines.append(f"  {mark(good=True)} {safe(data.step_id)}{dim(what)}")
+
+
+def _replay_members(found: Replay) -> dict[str, Any]:
+    names = ("run_id", "verdict", "spec_source", "steps_recorded", "steps_compared", "steps_answered")
+    members = {name: getattr(found, name) for name in names}
+    divergence = msgspec.to_builtins(found.divergence)
+    return {
+        **members,
+        "divergence": divergence,
+        "problem": found.problem,
+        "hint": found.hint,
+        "notes": found.notes,
+    }
+
+
+def _divergence_lines(found: Divergence) -> Iterator[str]:
+    where = f"{found.step_id}: " if found.step_id else ""
+    yield f"  {mark(good=False)} {bold(safe(where) + found.cause)} differs" + (
+        f" at {safe(found.path)}" if found.path else ""
+    )
+    expected = "(absent)" if found.kind == "added" else shown(found.expected)
+    actual = "(absent)" if found.kind == "removed" else shown(found.actual)
+    yield f"    expected  {click.style(expected, fg='green')}"
+    yield f"    actual    {click.style(actual, fg='red')}"
+    if found.location:
+        yield f"    at        {bold(safe(found.location))}"
+
+
+def _spec_files(places: list[str]) -> Iterator[Path]:
+    for place in map(Path, places):
+        if place.is_dir():
+            yield from sorted(p for p in place.iterdir() if p.suffix in (".json", ".toml", ".yaml", ".yml"))
+        else:
+            yield place

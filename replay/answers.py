@@ -1,0 +1,126 @@
+"""Answers: external calls answered from a recording; what it does not hold is a divergence, never a live call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+from golden.canonical import decode
+from golden.event import EffectData
+from golden.recording import Record
+from golden.values import Kind
+from replay.divergence import Diverged, Divergence, args_hash, in_call
+from replay.effects import CANCELLED, Calls, EffectError, UnrecordableError, caller, inside_event_loop
+from replay.engine import Invoke, Outcome
+from replay.skill import is_coroutine_function
+
+# How long a replay waits for a call to be cancelled that was cancelled when it was recorded, in seconds.
+CANCEL_WITHIN = 60
+
+
+class RecordedEffects:
+    """The world as a recording remembers it; `record` gives the recorded step that a request is about."""
+
+    def __init__(self, record: Callable[[], Record]) -> None:
+        self._record = record
+
+    def begin(self, request: Invoke) -> Outcome | Calls:
+        """See `Effects`; a step that its spec calls `external` is answered whole."""
+        record = self._record()
+        if request.step.external:
+            recorded = record.step
+            output = bytes(recorded.output) if recorded.success else None
+            return Outcome(output, recorded.error or None, spent=recorded.cost_cents)
+        return _RecordedCalls(request, record.effects)
+
+
+class _RecordedCalls(Calls):
+    def __init__(self, request: Invoke, effects: Iterable[EffectData]) -> None:
+        super().__init__(request)
+        self._left_over = {effect.call: effect for effect in effects if effect.attempt == request.attempt}
+        self._thread = threading.get_ident()
+        # A loop that ran before the step did is the caller's, not the skill's.
+        self._loop_before = inside_event_loop()
+        self._lock = threading.Lock()
+
+    def call(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Answer the call, or end the replay; see `Context.external`."""
+        number = self.number(name)
+        asked = (name, *self.encoded(name, args, kwargs))
+        if is_coroutine_function(fn):
+            return self._answer_async(number, asked, caller())
+        return self._answer(number, asked, caller)
+
+    def finish(self, location: Callable[[], str | None]) -> None:
+        """See `Calls`; a recorded call that was never made is a divergence."""
+        super().finish(location)
+        for number in sorted(self._left_over):
+            self._diverge(number, ("", _shown(self._left_over[number]), None, "removed"), location())
+
+    async def _answer_async(self, number: int, asked: tuple[str, bytes, bytes], location: str | None) -> Any:
+        # Loaded already where there is something to await.
+        from asyncio import sleep
+
+        # Others get their turn, as they did when the world took its time.
+        await sleep(0)
+        try:
+            return self._answer(number, asked, lambda: location)
+        except EffectError as error:
+            if error.type != CANCELLED:
+                raise
+            await sleep(CANCEL_WITHIN)
+            return self._diverge(number, ("/error/type", CANCELLED, None, "removed"), location)
+
+    def _answer(self, number: int, asked: tuple[str, bytes, bytes], location: Callable[[], str | None]) -> Any:
+        if self.latched:
+            raise self.latched
+        with self._lock:
+            recorded = self._recorded_for(number, asked)
+            mismatch = in_call(recorded, *asked) if recorded else None
+            if recorded and not mismatch:
+                del self._left_over[recorded.call]
+        if recorded is None:
+            name, args, kwargs = asked
+            actual = {"name": name, "args": decode(args), "kwargs": decode(kwargs)}
+            self._diverge(number, ("", None, actual, "added"), location())
+        if mismatch:
+            self._diverge(recorded.call, mismatch, location())
+        if recorded.error:
+            if recorded.error.type == UnrecordableError.__name__:
+                self.latch(UnrecordableError(recorded.error.message, location()))
+            raise EffectError(recorded.error.type, recorded.error.message)
+        return decode(recorded.result)
+
+    def _recorded_for(self, number: int, asked: tuple[str, bytes, bytes]) -> EffectData | None:
+        """Return the recorded call of this number; of calls that run side by side, one that asked the same thing.
+
+        Tasks and threads start their calls in another order each time, so there the number alone says nothing.
+        """
+        recorded = self._left_over.get(number)
+        name, digest = asked[0], args_hash(*asked[1:])
+        if not self._side_by_side() or (recorded and (recorded.name, recorded.args_hash) == (name, digest)):
+            return recorded
+        rest = sorted(self._left_over.items())
+        alike = [effect for _, effect in rest if (effect.name, effect.args_hash) == (name, digest)]
+        akin = [effect for _, effect in rest if effect.name == name]
+        return next(iter([*alike, *akin]), None)
+
+    def _side_by_side(self) -> bool:
+        if threading.get_ident() != self._thread:
+            return True
+        if self._loop_before or not inside_event_loop():
+            return False
+        # Loaded already where a loop runs. One task alone makes its calls in a row.
+        from asyncio import all_tasks
+
+        return len(all_tasks()) > 1
+
+    def _diverge(self, number: int, mismatch: tuple[str, Any, Any, Kind], location: str | None) -> NoReturn:
+        path, expected, actual, kind = mismatch
+        where = f"/effects/{number}{path}"
+        self.latch(Diverged(Divergence("effect", self.step_id, self.index, where, expected, actual, location, kind)))
+
+
+def _shown(effect: EffectData) -> dict[str, Any]:
+    return {"name": effect.name, "args": decode(effect.args), "kwargs": decode(effect.kwargs)}

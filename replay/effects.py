@@ -1,0 +1,131 @@
+"""Effects: how a step asks the world: the contract, and what live calls and recorded answers have in common.
+
+Live calls are in `live`, recorded answers in `answers`; a skill can tell neither from the other.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from itertools import count
+from typing import Any, NoReturn, Protocol
+
+from golden.canonical import canonical_bytes
+from golden.errors import FormatError, NotCanonicalError
+from golden.event import MAX_LINE
+from replay.divergence import Diverged
+from replay.engine import Invoke, Outcome, StoppedError
+from replay.frames import calling_place
+from replay.policy import DeniedError
+
+# A result shares a line with them.
+MAX_ARGUMENTS = MAX_LINE - (1 << 20)
+# The error type of a call that its step gave up: it was cancelled, or still under way when the step ended.
+CANCELLED = "CancelledError"
+_CLOSURE = "pass JSON values; let fn hold clients and other objects by closure"
+
+
+class EffectError(Exception):
+    """An external call failed; the same in every mode. `type` is the name of the exception's class."""
+
+    def __init__(self, type: str, message: str) -> None:  # noqa: A002  the recorded member's name
+        super().__init__(type, message)
+        self.type = type
+        self.message = message
+        # Where in the user's code `fn` failed; known where it was called, not where it is answered.
+        self.frames: list[tuple[str, str]] = []
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}"
+
+
+class UnrecordableError(BaseException):
+    """An external call whose arguments or result no recording can hold; not an Exception, so that no skill hides it."""
+
+    def __init__(self, message: str, location: str | None) -> None:
+        super().__init__(message)
+        self.location = location
+
+
+# What ends a step or run from outside; it is passed on, not told to the skill as an error of `fn`.
+ENDS = (Diverged, StoppedError, DeniedError, UnrecordableError)
+
+
+class Effects(Protocol):
+    """The world as a driver gives it to a run."""
+
+    def begin(self, request: Invoke) -> Outcome | Calls:
+        """Return what one attempt of a step asks the world through, or its outcome where it is answered whole."""
+
+
+class Calls:
+    """The external calls of one attempt of one step.
+
+    Keeps the first mismatch (`latched`) outside the skill, so that no `except` in it can make it unseen.
+    """
+
+    def __init__(self, request: Invoke) -> None:
+        self.latched: BaseException | None = None
+        self.step_id, self.index, self.attempt = request.step.id, request.index, request.attempt
+        self._left = False
+        self._numbers = count()
+        self._pid = os.getpid()
+
+    def call(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Give the result of an external call, an awaitable if `fn` is async; see `Context.external`."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """Note that the skill is done: nothing it left behind may ask the world any more."""
+        self._left = True
+
+    def finish(self, location: Callable[[], str | None]) -> None:  # noqa: ARG002  for those that diverge at the end
+        """Settle the attempt, raising what was latched; `location` gives that of the skill's `def`."""
+        if self.latched:
+            raise self.latched
+
+    def latch(self, stop: BaseException) -> NoReturn:
+        """Keep the first reason to stop, and raise it."""
+        self.latched = self.latched or stop
+        raise self.latched
+
+    def number(self, name: object) -> int:
+        """Return the number of a call that starts now; raises where none may start any more."""
+        self.refuse_child(name)
+        if self.latched:
+            raise self.latched
+        if self._left:
+            raise UnrecordableError(f"external call {name!r} of a step that has ended", caller())
+        return next(self._numbers)
+
+    def refuse_child(self, name: object) -> None:
+        """Raise where a process that the skill forked asks: the file is its parent's."""
+        if os.getpid() != self._pid:
+            raise UnrecordableError(f"external call {name!r} in a forked process; make it in the step's own", caller())
+
+    def encoded(self, name: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, bytes]:
+        """Return the canonical bytes of a call's arguments; latches what no recording can hold."""
+        try:
+            canonical_bytes(name)
+            if not isinstance(name, str) or not name:
+                raise FormatError("name is no text", hint='write ctx.external("name", fn, …)')
+            encoded = canonical_bytes(list(args)), canonical_bytes(kwargs)
+            if len(name) + sum(map(len, encoded)) > MAX_ARGUMENTS:
+                raise FormatError(f"more than {MAX_ARGUMENTS >> 20} MiB", hint="pass a path or a hash instead")
+        except FormatError as error:
+            hint = _CLOSURE if isinstance(error, NotCanonicalError) else error.hint
+            message = f"arguments of external call {name!r}: {error.problem}; {hint}"
+            self.latch(UnrecordableError(message, caller()))
+        return encoded
+
+
+def inside_event_loop() -> bool:
+    """Whether an event loop runs in this thread, asked without loading asyncio."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001  its documented fast check
+
+
+def caller() -> str | None:
+    """Return FILE:LINE of the user's code that called us."""
+    return calling_place(sys._getframe(1))  # noqa: SLF001  the one way to ask who called

@@ -1,0 +1,81 @@
+"""Frames: where in the user's own code something happened, told apart from ours and from libraries.
+
+Words about a traceback only; raises and catches nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType, TracebackType
+
+import msgspec
+
+MAX_MESSAGE = 4096
+_HOUSE = Path(__file__).parents[1]
+_OURS = tuple(f"{_HOUSE / name}{os.sep}" for name in ("golden", "replay", "cli"))
+_DEMO = f"{_HOUSE / 'cli' / 'demo'}{os.sep}"
+_STDLIB = f"{Path(os.__file__).parent}{os.sep}"
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An exception of the user's code: type, message, and its frames as (FILE:LINE, function), outermost first."""
+
+    type: str
+    message: str
+    frames: list[tuple[str, str]]
+
+    @property
+    def location(self) -> str | None:
+        """FILE:LINE of the innermost frame of the user's code."""
+        return self.frames[-1][0] if self.frames else None
+
+
+def place(file: str, line: int) -> str:
+    """Return FILE:LINE with FILE relative to the working directory where it lies below it."""
+    try:
+        relative = os.path.relpath(file)
+    except (OSError, ValueError):
+        relative = file
+    shown = file if relative.startswith("..") else relative
+    # A name that is not UTF-8 comes as lone surrogates, which no event can hold.
+    return f"{shown.encode('utf-8', 'replace').decode()}:{line}"
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Return type, message and user frames of a caught exception; a message that cannot be made is left out."""
+    try:
+        message = str(error)[:MAX_MESSAGE].encode("utf-8", "replace").decode()
+    except BaseException:  # noqa: BLE001  __str__ is the user's code as well
+        message = ""
+    frames = [(file, line, name) for file, line, name in _raised_through(error) if _is_users(file)]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno or 1, "<module>"))
+    shown = [(place(file, line), name) for file, line, name in frames]
+    # An external call that failed tells where in its function, too.
+    shown += getattr(error, "frames", [])
+    return Failure(type(error).__name__, message, shown)
+
+
+def calling_place(frame: FrameType | None) -> str | None:
+    """Return FILE:LINE of the innermost frame of the user's code at or above `frame`."""
+    while frame is not None:
+        if _is_users(frame.f_code.co_filename):
+            return place(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return None
+
+
+def _raised_through(error: BaseException) -> Iterator[tuple[str, int, str]]:
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        yield code.co_filename, trace.tb_lineno, code.co_name
+        trace = trace.tb_next
+
+
+def _is_users(file: str) -> bool:
+    if file.startswith(_OURS):
+        return file.startswith(_DEMO)
+    return not file.startswith(("<frozen", _STDLIB)) and f"{os.sep}site-packages{os.sep}" not in file

@@ -1,0 +1,88 @@
+"""Interrupts: SIGINT and SIGTERM end a run between two of its lines, never inside one.
+
+Decides when a signal may break in; what becomes of the run is the driver's business.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Self
+
+from replay.engine import StoppedError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """While open as a context manager in the main thread, the first signal stops the run.
+
+    A further one breaks in again, for code that kept the first to itself.
+
+    `signum` is the signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._open = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            # A signal that was ignored (nohup, a background job) stays ignored.
+            heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._arrive) for number in heeded}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            # None: it was not installed from Python and cannot be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def check(self) -> None:
+        """Raise StoppedError("aborted") if a signal has come."""
+        if self.signum is not None:
+            raise StoppedError("aborted")
+
+    @contextmanager
+    def let_in(self) -> Iterator[None]:
+        """Run the user's code: a signal breaks in at once, one that has come already right away."""
+        with self.open():
+            self.check()
+            yield
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Run the user's code that cleans up: only a further signal breaks in."""
+        self._open = True
+        try:
+            yield
+        finally:
+            self._open = False
+
+    def shut(self) -> None:
+        """Let nothing break in any more, wherever the last signal came from `let_in` or `open`."""
+        self._open = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Run our own code within the user's: a signal waits until it is done."""
+        if threading.current_thread() is not threading.main_thread():
+            # No signal is ever delivered here, and what the main thread runs meanwhile is its own affair.
+            yield
+            return
+        was_open, self._open = self._open, False
+        try:
+            yield
+        finally:
+            self._open = was_open
+        if was_open:
+            self.check()
+
+    def _arrive(self, signum: int, _frame: FrameType | None) -> None:
+        self.signum = signum
+        if self._open:
+            raise StoppedError("aborted")

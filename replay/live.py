@@ -1,0 +1,208 @@
+"""Live: external calls that are made for real, each written down before the skill sees its answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from msgspec import UNSET, Raw
+
+from golden import event
+from golden.canonical import canonical_bytes, decode
+from golden.errors import FormatError, StoreError
+from golden.event import EffectData
+from replay.divergence import args_hash
+from replay.effects import CANCELLED, ENDS, Calls, EffectError, UnrecordableError, caller
+from replay.engine import Invoke
+from replay.frames import MAX_MESSAGE, failure_of
+from replay.skill import is_coroutine_function
+
+if TYPE_CHECKING:
+    from golden.volatile import Volatile
+    from replay.interrupts import Interrupts
+
+_NULL = Raw(b"null")
+_UNRECORDABLE = partial(event.EffectError, type="UnrecordableError")
+_asking: ContextVar[tuple[object, str] | None] = ContextVar("asking", default=None)
+
+
+class LiveEffects:
+    """The world itself; `write` records each answer before the skill sees it."""
+
+    def __init__(self, write: Callable[[EffectData, int], None], volatile: Volatile, interrupts: Interrupts) -> None:
+        self.write = write
+        self.volatile = volatile
+        self.interrupts = interrupts
+
+    def begin(self, request: Invoke) -> Calls:
+        """See `Effects`; nothing is ever answered whole."""
+        return _LiveCalls(self, request)
+
+
+class _LiveCalls(Calls):
+    def __init__(self, world: LiveEffects, request: Invoke) -> None:
+        super().__init__(request)
+        self._world = world
+        self._lock = threading.Lock()
+        self._under_way: dict[int, tuple[str, bytes, bytes]] = {}
+
+    def leave(self) -> None:
+        """See `Calls`; waits for a line that a thread is writing."""
+        with self._lock:
+            super().leave()
+
+    def finish(self, location: Callable[[], str | None]) -> None:
+        """Raise what was latched; a call that a thread has not come back from cannot be repeated."""
+        # After a line that could not be written there is nothing left to write.
+        unfinished = {} if isinstance(self.latched, StoreError) else self._under_way
+        for number, asked in sorted(unfinished.items()):
+            message = f"external call {asked[0]!r} was still under way when its step ended; wait for its thread"
+            self._put(number, asked, 0, None, None, _UNRECORDABLE(message=message[:MAX_MESSAGE]))
+            self.latched = self.latched or UnrecordableError(message, location())
+        super().finish(location)
+
+    def call(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call `fn` with copies of its arguments and write the effect; see `Context.external`."""
+        self._world.interrupts.check()
+        number = self.number(name)
+        asked = (name, *self.encoded(name, args, kwargs))
+        outer = _asking.get()
+        if outer and outer[0] is self:
+            message = f"external call {name!r} inside external call {outer[1]!r}; make one of them a plain call"
+            self.latch(UnrecordableError(message, caller()))
+        if is_coroutine_function(fn):
+            return self._call_async(number, asked, fn, caller())
+        started = time.perf_counter_ns()
+        try:
+            with self._asks(number, asked):
+                result = fn(*decode(asked[1]), **decode(asked[2]))
+        except ENDS:
+            self._ended(number, asked, started)
+            raise
+        except BaseException as error:  # noqa: BLE001  whatever it is, it is recorded and told to the skill
+            return self._failed(number, asked, error, started)
+        return self._answered(number, asked, result, started, caller)
+
+    async def _call_async(
+        self, number: int, asked: tuple[str, bytes, bytes], fn: Callable[..., Any], location: str | None
+    ) -> Any:
+        # Loaded already where there is something to await.
+        from asyncio import CancelledError
+
+        started = time.perf_counter_ns()
+        try:
+            with self._asks(number, asked):
+                result = await fn(*decode(asked[1]), **decode(asked[2]))
+        except ENDS:
+            self._ended(number, asked, started)
+            raise
+        except (CancelledError, GeneratorExit):
+            if not self._left and not self.latched and self._world.interrupts.signum is None:
+                told = event.EffectError(message="", type=CANCELLED)
+                self._record(number, asked, started, None, None, told)
+            raise
+        except BaseException as error:  # noqa: BLE001  as in call
+            return self._failed(number, asked, error, started)
+        return self._answered(number, asked, result, started, lambda: location)
+
+    @contextmanager
+    def _asks(self, number: int, asked: tuple[str, bytes, bytes]) -> Iterator[None]:
+        self._under_way[number] = asked
+        token = _asking.set((self, asked[0]))
+        try:
+            yield
+        finally:
+            _asking.reset(token)
+
+    def _ended(self, number: int, asked: tuple[str, bytes, bytes], started: int) -> None:
+        # A call that led to one which no recording can hold cannot be held either.
+        if isinstance(self.latched, UnrecordableError):
+            message = str(self.latched)[:MAX_MESSAGE]
+            self._record(number, asked, started, None, None, _UNRECORDABLE(message=message))
+
+    def _answered(
+        self,
+        number: int,
+        asked: tuple[str, bytes, bytes],
+        result: Any,
+        started: int,
+        location: Callable[[], str | None],
+    ) -> Any:
+        if self.latched:
+            self._ended(number, asked, started)
+            raise self.latched
+        name = asked[0]
+        try:
+            raw = canonical_bytes(result)
+            self._record(number, asked, started, raw, self._world.volatile.hash_result(self.step_id, name, raw))
+        except FormatError as error:
+            problem, hint = error.problem, error.hint
+            if hasattr(result, "__await__"):
+                problem, hint = "it is a coroutine", "pass an `async def` function"
+                getattr(result, "close", bool)()
+            message = f"result of external call {name!r}: {problem}; {hint}"[:MAX_MESSAGE]
+            self._record(number, asked, started, None, None, _UNRECORDABLE(message=message))
+            self.latch(UnrecordableError(message, location()))
+        return decode(raw)
+
+    def _failed(self, number: int, asked: tuple[str, bytes, bytes], error: BaseException, started: int) -> NoReturn:
+        if self.latched:
+            self._ended(number, asked, started)
+            raise self.latched
+        failure = failure_of(error)
+        told = event.EffectError(message=failure.message, type=failure.type)
+        self._record(number, asked, started, None, None, told)
+        raised = EffectError(told.type, told.message)
+        raised.frames = failure.frames
+        raise raised from error
+
+    def _record(
+        self,
+        number: int,
+        asked: tuple[str, bytes, bytes],
+        started: int,
+        raw: bytes | None,
+        digest: str | None,
+        error: event.EffectError | None = None,
+    ) -> None:
+        self.refuse_child(asked[0])
+        with self._world.interrupts.held(), self._lock:
+            if self._left or number not in self._under_way:
+                raise UnrecordableError(f"external call {asked[0]!r} came back after its step ended", None)
+            self._put(number, asked, (time.perf_counter_ns() - started) // 1000, raw, digest, error)
+            del self._under_way[number]
+
+    def _put(
+        self,
+        number: int,
+        asked: tuple[str, bytes, bytes],
+        duration_us: int,
+        raw: bytes | None,
+        digest: str | None,
+        error: event.EffectError | None,
+    ) -> None:
+        name, args, kwargs = asked
+        data = EffectData(
+            args=Raw(args),
+            args_hash=args_hash(args, kwargs),
+            attempt=self.attempt,
+            call=number,
+            error=error or UNSET,
+            index=self.index,
+            kwargs=Raw(kwargs),
+            name=name,
+            result=_NULL if raw is None else Raw(raw),
+            result_hash=digest,
+            step_id=self.step_id,
+        )
+        try:
+            self._world.write(data, duration_us)
+        except StoreError as lost:
+            # The run cannot be recorded any further, whatever the skill makes of it.
+            self.latched = self.latched or lost
+            raise

@@ -1,0 +1,282 @@
+"""Replayer: runs a recording's spec again and compares every step with what was recorded, up to the first divergence.
+
+Takes only what has verified, writes nothing, and asks the world nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from golden.canonical import canonical_bytes, decode
+from golden.errors import GoldenError, UsageError
+from golden.event import RunEnd, StepData
+from golden.recording import Record, Recording
+from golden.volatile import Volatile
+from replay.answers import RecordedEffects
+from replay.divergence import Diverged, Divergence, after_step, at_end, before_step, in_start
+from replay.driver import Driver, refuse_running_loop
+from replay.engine import Emit, Invoke, run
+from replay.frames import Failure
+from replay.interrupts import Interrupts
+from replay.policy import Budget
+from replay.runner import SEED_SCHEME, recorded_skills
+from replay.skill import SkillRegistry
+from replay.spec import Spec
+
+STOPPED_FROM_OUTSIDE = frozenset({"aborted", "emergency_stopped", "interrupted"})
+
+
+class Observer(Protocol):
+    """Who watches a replay."""
+
+    def step(self, data: StepData, divergence: Divergence | None, failure: Failure | None) -> None:
+        """Take note of a step that was compared, with what its code raised."""
+
+
+class Replay(msgspec.Struct):
+    """The answer of one replay.
+
+    `verdict` is `matched`, `diverged` (see `divergence`) or `refused` (see `problem` and `hint`); `failure` is what the
+    diverging step's code raised, if it did.
+    """
+
+    run_id: str
+    verdict: Literal["matched", "diverged", "refused"]
+    spec_source: str
+    steps_recorded: int = 0
+    steps_compared: int = 0
+    steps_answered: int = 0
+    divergence: Divergence | None = None
+    problem: str | None = None
+    hint: str | None = None
+    failure: Failure | None = None
+    notes: list[str] = []
+
+    @property
+    def matched(self) -> bool:
+        """Whether the replay did everything the recording holds, alike."""
+        return self.verdict == "matched"
+
+
+class _HaltedError(BaseException):
+    """The recording was stopped from outside here; there is nothing more to compare."""
+
+
+def replay(
+    recording: Recording,
+    registry: SkillRegistry,
+    spec: Spec | Mapping[str, Any] | None = None,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    observer: Observer | None = None,
+) -> Replay:
+    """Replay `recording` with the skills of `registry` and compare it with `spec`, by default the recorded one.
+
+    External calls are answered from the recording. Budget ceilings, seed, volatile paths and, unless given, inputs are
+    the recorded ones. The first divergence ends the replay.
+
+    Raises:
+        TamperedError: the file changed since it was verified.
+    """
+    given = spec if isinstance(spec, Spec) or spec is None else Spec(dict(spec))
+    source = f"current {given.source}" if given else "from the recording"
+    return _Replayer(recording, registry, given, source, observer).replay(inputs)
+
+
+class _Replayer:
+    """One replay: the sink that compares, and what goes before and after the run."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        registry: SkillRegistry,
+        spec: Spec | None,
+        source: str,
+        observer: Observer | None,
+    ) -> None:
+        self.recording = recording
+        self.registry = registry
+        self.given = spec
+        self.observer = observer
+        self.answer = Replay(recording.run_id, "matched", source)
+        self.end = recording.end
+        self.records: Iterator[Record | RunEnd] = iter(())
+        self.current: Record | None = None
+
+    def replay(self, inputs: Mapping[str, Any] | None) -> Replay:
+        """Return the answer."""
+        answer, start = self.answer, self.recording.start
+        if self.end is not None:
+            answer.steps_recorded = self.end.steps_completed + (self.end.status in ("failed", "budget_exceeded"))
+        try:
+            self.spec = self._spec()
+            self.volatile = Volatile(start.volatile)
+            raw = None if inputs is None else canonical_bytes({**decode(start.inputs), **inputs})
+            found = in_start(start, self.spec, raw, self.volatile)
+            if found is None:
+                self._refuse_what_cannot_run()
+        except GoldenError as error:
+            return self._refused(error.problem, error.hint)
+        refuse_running_loop(self.registry)
+        try:
+            if found is not None:
+                raise Diverged(found)
+            self._run(bytes(start.inputs))
+        except Diverged as diverged:
+            answer.verdict, answer.divergence = "diverged", diverged.divergence
+            return answer
+        return self._judge()
+
+    def begin(self, request: Invoke) -> None:
+        """See `Sink`: compare what the step is about to be given with what it was given."""
+        record = self._next(request.step.id, request.index)
+        step = record.step
+        skill = self.registry.get(request.step.skill_id)
+        found = before_step(step, request.index, request.seed, request.inputs, request.input_hash)
+        if found is None and not request.step.external and skill and skill.version != step.skill_version:
+            versions = ("/skill_version", step.skill_version, skill.version)
+            found = Divergence("skill", step.step_id, step.index, *versions, skill.location())
+        if found is not None:
+            raise Diverged(found)
+        if self.volatile.rules:
+            for effect in record.effects:
+                # Answers are not compared; this notes which rules they match.
+                self.volatile.hash_result(step.step_id, effect.name, effect.result)
+
+    def emit(self, event: Emit) -> bytes | None:
+        """See `Sink`: compare what the step, or the run, came to."""
+        data = event.data
+        if isinstance(data, RunEnd):
+            self._compare_end(data)
+            return None
+        recorded = self._next(data.step_id, data.index).step
+        self.current = None
+        failed_at = event.failure.location if event.failure else None
+        found = after_step(recorded, data, self.volatile, partial(self._location, data.skill_id), failed_at)
+        # A step that was not even tried, its budget being refused, ran no code that could be compared.
+        if found is None and data.attempts:
+            self.answer.steps_answered += self.spec.steps[data.index].external
+            self.answer.steps_compared += not self.spec.steps[data.index].external
+        if self.observer:
+            self.observer.step(data, found, event.failure)
+        if found:
+            self.answer.failure = event.failure
+            raise Diverged(found)
+        # Equal but for volatile places: later steps are given what the recorded ones were given.
+        return bytes(recorded.output) if recorded.success else None
+
+    def record(self) -> Record:
+        """Return the recorded step that is under way."""
+        if self.current is None:
+            raise LookupError("no step is under way")
+        return self.current
+
+    def _run(self, inputs: bytes) -> None:
+        start = self.recording.start
+        self.records = self.recording.records()
+        self.volatile.hash_inputs(inputs)
+        engine = run(
+            self.spec,
+            seed=start.seed,
+            inputs=inputs,
+            budget=Budget.restored(start.budget_snapshot),
+            versions={skill.id: skill.version for skill in self.registry},
+            volatile=self.volatile,
+        )
+        with Interrupts() as interrupts:
+            effects = RecordedEffects(self.record)
+            driver = Driver(self.registry, effects, self, interrupts, self.recording.timestamp)
+            try:
+                driver.drive(engine)
+            except _HaltedError:
+                pass
+            except Diverged:
+                # A replay that was stopped halfway says nothing about the recording.
+                if interrupts.signum is None:
+                    raise
+        if interrupts.signum is not None:
+            signal.raise_signal(interrupts.signum)
+            raise KeyboardInterrupt
+        if self._stopped:
+            status = self.end.status if self.end else "no end"
+            self.answer.notes.append(f"the run was stopped from outside ({status}): replayed up to its last whole step")
+
+    def _judge(self) -> Replay:
+        answer = self.answer
+        if answer.steps_compared == 0:
+            what = "no step was compared" if answer.steps_answered == 0 else "every step was answered from the file"
+            return self._refused(what, "record a run with at least one step that is run again")
+        dead = self.volatile.dead
+        if dead:
+            answer.notes.append(f"volatile paths that matched nothing: {', '.join(dead)}")
+        answer.notes += self._code_changes()
+        return answer
+
+    def _refused(self, problem: str, hint: str) -> Replay:
+        self.answer.verdict, self.answer.problem, self.answer.hint = "refused", problem, hint
+        return self.answer
+
+    def _spec(self) -> Spec:
+        recorded = decode(self.recording.start.spec)
+        if recorded is None:
+            raise UsageError("the recording has no spec", hint="it was imported from a format that stores none")
+        return self.given or Spec(recorded, source="the recording")
+
+    def _refuse_what_cannot_run(self) -> None:
+        start = self.recording.start
+        if start.seed_scheme != SEED_SCHEME:
+            scheme = start.seed_scheme
+            raise UsageError(f"seed scheme {scheme} is not supported", hint="replay it with a newer version")
+        for step in self.spec.steps:
+            if step.external or self.registry.get(step.skill_id):
+                continue
+            recorded = start.environment.skills.get(step.skill_id)
+            origin = f"it was recorded from module {recorded.module}" if recorded else "it was built in"
+            raise UsageError(
+                f"SKILL_NOT_FOUND: no skill {step.skill_id} for step {step.id}; {origin}",
+                hint="load the module that registers it (--skills)",
+            )
+
+    def _next(self, step_id: str, index: int) -> Record:
+        if self.current is None:
+            found = next(self.records, None)
+            if not isinstance(found, Record):
+                if self._stopped:
+                    raise _HaltedError
+                raise Diverged(Divergence("step", step_id, index, "", None, step_id, kind="added"))
+            self.current = found
+        recorded = self.current.step
+        if recorded.step_id != step_id:
+            raise Diverged(Divergence("step", recorded.step_id, recorded.index, "", recorded.step_id, step_id))
+        return self.current
+
+    def _compare_end(self, data: RunEnd) -> None:
+        left = next(self.records, None)
+        if isinstance(left, Record):
+            name = left.step.step_id
+            raise Diverged(Divergence("step", name, left.step.index, "", name, None, kind="removed"))
+        if self.end is not None and not self._stopped:
+            found = at_end(self.end, data)
+            if found:
+                raise Diverged(found)
+
+    @property
+    def _stopped(self) -> bool:
+        return self.end is None or self.end.status in STOPPED_FROM_OUTSIDE
+
+    def _location(self, skill_id: str) -> str | None:
+        skill = self.registry.get(skill_id)
+        return skill.location() if skill else None
+
+    def _code_changes(self) -> list[str]:
+        recorded = self.recording.start.environment.skills
+        return [
+            f"the code of {name} changed since it was recorded, its results did not"
+            for name, now in recorded_skills(self.spec, self.registry).items()
+            if name in recorded and recorded[name].code_hash != now.code_hash
+        ]
