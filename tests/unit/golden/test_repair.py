@@ -1,0 +1,452 @@
+"""Repair: acts on purpose are lines of the ledger first, keep every byte, and can be done again after a kill."""
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from golden.directory import Directory
+from golden.errors import KeyringError, StoreError, TamperedError, UsageError
+from golden.event import Data
+from golden.keyring import HmacKey, Keyring
+from golden.ledger import Create, KeyState, Open, Quarantine, Recover, Remnant, Sealed, Span
+from golden.memory import Memory
+from golden.recorder import open_recorder
+from golden.repair import Damage, damage, finish, needed_by, quarantine, recover, revoke, start_ledger, unfinished
+from golden.rotation import Plan, Rotation, rotate
+from golden.store import Store
+from golden.verdict import verify
+from tests import runs
+from tests.runs import ACTIVE, FILE_ID, RETIRED, STRANGER, Scribe, policy, said
+
+A, B, C = HmacKey(ACTIVE), HmacKey(RETIRED), HmacKey(STRANGER)
+EVENTS: list[Data] = [runs.start(), runs.step(0, 1), runs.end()]
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Memory:
+    """A host's memory."""
+    return Memory(str(tmp_path / "state"))
+
+
+def again(store: Store, ring: Keyring | None = None, memory: Memory | None = None) -> Store:
+    """Return the store as the next command opens it."""
+    return Store(store.folder, ring or store.keyring, durability="never", memory=memory or store.memory)
+
+
+@pytest.fixture
+def listed(tmp_path: Path, memory: Memory) -> Store:
+    """A directory with a ledger, two sealed runs, and a host that has seen it."""
+    store = Store(tmp_path / "golden", runs.keyring(), durability="never", memory=memory)
+    for run_id in ("r-1", "r-2"):
+        runs.record(store, run_id, EVENTS)
+    return again(store)
+
+
+def verdict(store: Store) -> str | None:
+    finding = again(store).read().finding
+    return finding.verdict if finding else None
+
+
+def names(store: Store) -> list[str]:
+    return sorted(str(path.relative_to(store.folder)) for path in store.directory.rglob("*") if path.is_file())
+
+
+def ledger(store: Store) -> Path:
+    return store.directory / "ledger.jsonl"
+
+
+# Quarantine
+
+
+def test_a_run_set_apart_is_moved_whole_and_said_to_be(listed: Store) -> None:
+    file = listed.file("r-1")
+    before = file.path.read_bytes(), file.seal_path.read_bytes()
+    place = quarantine(listed, "r-1", "forged")
+    moved = listed.directory / place / file.path.name
+    assert (moved.read_bytes(), moved.with_name(f"{moved.name}.sig").read_bytes()) == before
+    line = said(listed.directory)[-1]
+    assert isinstance(line, Quarantine)
+    assert (line.run_id, line.reason) == ("r-1", "forged")
+    assert line.file_id is not None
+    assert listed.stems() == ["r-2"]
+    assert verdict(listed) is None
+    with pytest.raises(StoreError, match="no recording r-1"):
+        verify(file.path, again(listed).read())
+
+
+@pytest.mark.parametrize("left", ["file", "seal", "nothing"])
+def test_what_is_left_of_a_run_is_set_apart(listed: Store, left: str) -> None:
+    file = listed.file("r-1")
+    if left != "file":
+        file.path.unlink()
+    if left != "seal":
+        file.seal_path.unlink()
+    quarantine(listed, "r-1", "gone")
+    assert listed.stems() == ["r-2"]
+    assert isinstance(said(listed.directory)[-1], Quarantine)
+    assert verdict(listed) is None
+
+
+def test_what_no_ledger_knows_is_set_apart_too(listed: Store) -> None:
+    runs.forge(listed.directory, "r-9", EVENTS)
+    (listed.directory / "r-8.steps.jsonl").write_text("rubbish\n")
+    for run_id in ("r-9", "r-8"):
+        quarantine(listed, run_id, "planted")
+    assert listed.stems() == ["r-1", "r-2"]
+    lines = [line for line in said(listed.directory) if isinstance(line, Quarantine)]
+    assert [(line.run_id, line.file_id) for line in lines] == [("r-9", FILE_ID), ("r-8", None)]
+
+
+def test_a_run_set_apart_twice_is_told_once_and_what_was_put_there_again_is_moved(listed: Store) -> None:
+    runs.forge(listed.directory, "r-9", EVENTS)
+    place = quarantine(listed, "r-9", "planted")
+    for path in (listed.directory / place).iterdir():
+        path.rename(listed.directory / path.name)
+    quarantine(again(listed), "r-9", "planted")
+    assert listed.stems() == ["r-1", "r-2"]
+    assert len(said(listed.directory)) == 6
+
+
+def test_killed_after_the_line_it_is_completed_by_doing_it_again(
+    listed: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    for call in ("mkdir", "rename"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, call, killed)
+            with pytest.raises(KeyboardInterrupt):
+                quarantine(again(listed), "r-1", "forged")
+    assert verify(listed.file("r-1").path, again(listed).read()).verdict == "unlisted"
+    quarantine(again(listed), "r-1", "forged")
+    assert listed.stems() == ["r-2"]
+    assert [type(line) for line in said(listed.directory)].count(Quarantine) == 1
+
+
+def test_killed_between_file_and_seal_it_is_completed_by_doing_it_again(
+    listed: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, count = os.rename, 0
+
+    def killed(*arguments: Any, **named: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise KeyboardInterrupt
+        rename(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            quarantine(listed, "r-1", "forged")
+    quarantine(again(listed), "r-1", "forged")
+    assert listed.stems() == ["r-2"]
+
+
+def test_a_dry_run_moves_and_says_nothing(listed: Store) -> None:
+    before = names(listed), ledger(listed).read_bytes()
+    assert quarantine(listed, "r-1", "forged", dry_run=True).startswith("quarantine/")
+    assert (names(listed), ledger(listed).read_bytes()) == before
+
+
+def test_a_run_that_is_being_written_or_is_not_there_is_refused(listed: Store) -> None:
+    with open_recorder(listed, "r-3") as recorder:
+        recorder.write(EVENTS[0])
+        with pytest.raises(UsageError, match="is being written"):
+            quarantine(again(listed), "r-3", "forged")
+    for run_id in ("r-4",):
+        with pytest.raises(StoreError, match="no recording r-4"):
+            quarantine(again(listed), run_id, "forged")
+    with pytest.raises(UsageError, match="is not a run id"):
+        quarantine(again(listed), "../r-1", "forged")
+    assert "quarantine" not in {path.name for path in listed.directory.iterdir()}
+
+
+def test_nothing_is_set_apart_where_the_ledger_is_not_good(listed: Store) -> None:
+    ledger(listed).write_bytes(ledger(listed).read_bytes().replace(b'"r-2"', b'"r-3"'))
+    with pytest.raises(TamperedError):
+        quarantine(again(listed), "r-1", "forged")
+    assert listed.stems() == ["r-1", "r-2"]
+
+
+def test_without_a_ledger_files_are_moved_all_the_same(tmp_path: Path) -> None:
+    store = runs.store_in(tmp_path / "bare")
+    runs.record(store, "r-1", EVENTS)
+    place = quarantine(store, "r-1", "forged")
+    assert names(store) == [f"{place}/r-1.steps.jsonl", f"{place}/r-1.steps.jsonl.sig"]
+
+
+def test_a_link_to_elsewhere_is_moved_as_a_link(listed: Store, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    (listed.directory / "r-9.steps.jsonl").symlink_to(tmp_path / "precious")
+    place = quarantine(listed, "r-9", "planted")
+    assert (listed.directory / place / "r-9.steps.jsonl").is_symlink()
+    assert (tmp_path / "precious").read_text() == "x"
+
+
+# Recover
+
+
+def cut(data: bytes, lines: int) -> bytes:
+    return b"".join(data.splitlines(keepends=True)[:lines])
+
+
+DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "torn": (lambda data: data + b'{"half', "torn"),
+    "rubbish after": (lambda data: data + b"rubbish\n", "tampered"),
+    "a bad line within": (
+        lambda data: data.replace(b'"actor"', b'"Actor"').replace(b'"Actor"', b'"actor"', 3),
+        "tampered",
+    ),
+    "a changed line": (lambda data: data.replace(b'"r-2"', b'"r-3"', 1), "tampered"),
+    "lines cut off": (lambda data: cut(data, 3), "rolled-back"),
+    "a line and a half cut off": (lambda data: cut(data, 3) + b"{", "rolled-back"),
+}
+
+
+@pytest.mark.parametrize("story", DAMAGES)
+def test_a_damaged_ledger_is_good_again_once_the_damage_is_written_down(listed: Store, story: str) -> None:
+    change, word = DAMAGES[story]
+    before = ledger(listed).read_bytes()
+    ledger(listed).write_bytes(change(before))
+    damaged = ledger(listed).read_bytes()
+    assert verdict(listed) == word
+    found = damage(again(listed))
+    assert found.any
+    assert ledger(listed).read_bytes() == damaged
+    recover(again(listed), found, "a bad disk")
+    assert verdict(listed) is None
+    line = next(line for line in said(listed.directory) if isinstance(line, Recover))
+    assert line.reason == "a bad disk"
+    # Every byte is still there, in the ledger or beside it.
+    kept = b"".join(path.read_bytes() for path in listed.directory.rglob("quarantine/*"))
+    assert damaged.startswith(ledger(listed).read_bytes()[: len(damaged) - len(kept)])
+    assert damaged.endswith(kept)
+    assert not damage(again(listed)).any
+    runs.record(again(listed), "r-7", EVENTS)
+    assert verdict(listed) is None
+
+
+def test_a_ledger_that_was_cut_says_how_long_it_is_remembered_to_have_been(listed: Store) -> None:
+    anchor = listed.read().anchor
+    assert anchor is not None
+    ledger(listed).write_bytes(cut(ledger(listed).read_bytes(), 3))
+    recover(again(listed), damage(again(listed)), "restored from backup")
+    lines = said(listed.directory)
+    assert isinstance(lines[3], Recover)
+    assert lines[3].lost == Remnant(anchor.dir_id, anchor.hash, anchor.lines)
+    # What it does not know any more is not believed again.
+    directory = again(listed).read()
+    assert verify(listed.file("r-1").path, directory).verdict == "intact"
+    assert verify(listed.file("r-2").path, directory).verdict == "unlisted"
+
+
+def test_a_ledger_that_is_gone_begins_anew_and_says_what_was_lost(listed: Store) -> None:
+    anchor = listed.read().anchor
+    assert anchor is not None
+    ledger(listed).unlink()
+    assert verdict(listed) == "missing"
+    found = damage(again(listed))
+    assert (found.gone, found.lost) == (True, Remnant(anchor.dir_id, anchor.hash, anchor.lines))
+    recover(again(listed), found, "deleted by hand")
+    assert [type(line) for line in said(listed.directory)] == [Create, Recover, Sealed, Sealed]
+    assert verdict(listed) is None
+    assert again(listed).read().fold.dir_id != anchor.dir_id
+    assert verify(listed.file("r-2").path, again(listed).read()).verdict == "intact"
+
+
+def test_lines_set_aside_are_named_and_then_no_finding(listed: Store) -> None:
+    scribe = Scribe(A, listed.read().fold.dir_id)
+    scribe.lines = ledger(listed).read_bytes().splitlines(keepends=True)
+    scribe.revoked(A, B, len(scribe.lines)).opened(B, "forged").opened(A, "r-3").opened(B, "forged-2")
+    scribe.write(listed.directory)
+    found = damage(again(listed))
+    assert found.lines == (Span(6, 6), Span(8, 8))
+    recover(again(listed), found, "after the leak")
+    directory = again(listed).read()
+    assert (directory.finding, directory.aside, "forged" in directory.runs) == (None, [], False)
+    assert "r-3" in directory.runs
+
+
+def test_lines_nobody_signed_are_named_and_have_no_effect(listed: Store) -> None:
+    scribe = Scribe(A, listed.read().fold.dir_id)
+    scribe.lines = ledger(listed).read_bytes().splitlines(keepends=True)
+    members = {"run_id": "r-1", "file_id": FILE_ID, "reason": "r"}
+    scribe.add(A, Quarantine, signer=C, **members).write(listed.directory)
+    assert verdict(listed) == "tampered"
+    found = damage(again(listed))
+    assert found.lines == (Span(5, 5),)
+    recover(again(listed), found, "somebody without a key wrote there")
+    assert verdict(listed) is None
+    assert verify(listed.file("r-1").path, again(listed).read()).verdict == "intact"
+
+
+def test_without_any_line_that_can_be_checked_nothing_is_recovered(listed: Store) -> None:
+    before = ledger(listed).read_bytes()
+    for ring in (Keyring(STRANGER), policy((ACTIVE, "revoked"), (STRANGER, "active"))):
+        with pytest.raises(KeyringError, match="no line of the ledger"):
+            damage(again(listed, ring))
+    assert ledger(listed).read_bytes() == before
+
+
+def test_a_good_ledger_has_no_damage(listed: Store) -> None:
+    assert damage(again(listed)) == Damage()
+    before = ledger(listed).read_bytes()
+    recover(again(listed), Damage(), "nothing")
+    assert ledger(listed).read_bytes() == before
+
+
+def test_a_ledger_that_changed_since_it_was_looked_at_is_not_cut(listed: Store) -> None:
+    ledger(listed).write_bytes(ledger(listed).read_bytes() + b"rubbish\n")
+    found = damage(again(listed))
+    ledger(listed).write_bytes(ledger(listed).read_bytes() + b"more\n")
+    before = ledger(listed).read_bytes()
+    with pytest.raises(StoreError, match="changed meanwhile"):
+        recover(again(listed), found, "a bad disk")
+    assert ledger(listed).read_bytes() == before
+
+
+# Runs whose recorder was killed between its seal and its line
+
+
+@pytest.fixture
+def killed(listed: Store) -> Store:
+    """A directory whose last run is sealed, and its ledger knows only that it began."""
+    listed.memory = None
+    ledger(listed).write_bytes(cut(ledger(listed).read_bytes(), 4))
+    return again(listed)
+
+
+def test_a_sealed_run_that_is_only_known_to_have_begun_is_finished_by_the_next_writer(killed: Store) -> None:
+    killed.memory = None
+    directory = killed.read()
+    assert list(unfinished(directory)) == ["r-2"]
+    finish(directory)
+    line = said(killed.directory)[-1]
+    assert isinstance(line, Sealed)
+    assert line.run_id == "r-2"
+    assert list(unfinished(again(killed).read())) == []
+
+
+def test_a_run_that_does_not_verify_is_finished_by_nobody(killed: Store) -> None:
+    path = killed.file("r-2").path
+    path.write_bytes(path.read_bytes()[:-1])
+    finish(killed.read())
+    assert len(said(killed.directory)) == 4
+
+
+def test_a_run_whose_recorder_is_at_work_is_finished_by_nobody_else(killed: Store) -> None:
+    fd = os.open(killed.directory / "r-2.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    assert list(unfinished(killed.read())) == []
+    os.close(fd)
+    assert list(unfinished(killed.read())) == ["r-2"]
+
+
+# A ledger for a directory that has none
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Store:
+    """A directory of four runs without a ledger: two good ones, a live one, a tampered one."""
+    store = runs.store_in(tmp_path / "bare")
+    for run_id in ("r-1", "r-2", "r-4"):
+        runs.record(store, run_id, EVENTS)
+    runs.record(store, "r-3", EVENTS[:1], sealed=False)
+    path = store.file("r-4").path
+    path.write_bytes(path.read_bytes()[:-1])
+    return again(store)
+
+
+def test_a_new_ledger_lists_what_verifies_and_names_what_does_not(bare: Store) -> None:
+    found = start_ledger(bare, "from now on")
+    assert [(one.run_id, one.verdict, one.listed) for one in found] == [
+        ("r-1", "intact", True),
+        ("r-2", "intact", True),
+        ("r-3", "live", True),
+        ("r-4", "truncated", False),
+    ]
+    assert [type(line) for line in said(bare.directory)] == [Create, Sealed, Sealed, Open]
+    directory = again(bare).read()
+    assert verify(bare.file("r-1").path, directory).verdict == "intact"
+    assert verify(bare.file("r-4").path, directory).verdict == "truncated"
+
+
+def test_a_dry_run_lists_the_same_and_makes_nothing(bare: Store) -> None:
+    before = names(bare)
+    assert [one.listed for one in start_ledger(bare, "r", dry_run=True)] == [True, True, True, False]
+    assert names(bare) == before
+
+
+def test_a_second_ledger_is_not_begun(listed: Store) -> None:
+    with pytest.raises(UsageError, match="has a ledger"):
+        start_ledger(again(listed), "again")
+    ledger(listed).unlink()
+    with pytest.raises(TamperedError, match="the ledger is gone"):
+        start_ledger(again(listed), "again")
+    assert not ledger(listed).exists()
+
+
+# A key out of use
+
+
+def test_a_key_that_a_file_needs_is_not_revoked_and_the_file_named(tmp_path: Path) -> None:
+    ring = policy((RETIRED, "active"))
+    store = Store(tmp_path / "golden", ring, durability="never")
+    runs.record(store, "r-1", EVENTS)
+    later = again(store, policy((RETIRED, "retired"), (ACTIVE, "active")))
+    assert list(needed_by(later.read(), B.kid)) == [
+        ("r-1", "no other key signed its seal; `golden rotate` signs it anew")
+    ]
+    with pytest.raises(UsageError, match=f"run r-1 needs key {B.kid}"):
+        revoke(later, B.kid, "old")
+    list(rotate(Rotation(later, Plan("scheduled"))))
+    assert list(needed_by(again(later).read(), B.kid)) == []
+    assert revoke(again(later), B.kid, "old")
+    line = said(later.directory)[-1]
+    assert isinstance(line, KeyState)
+    assert (line.key, line.state, line.believed, line.reason) == (B.kid, "revoked", line.seq, "old")
+    # What it signed until now stays believed.
+    directory = again(later).read()
+    assert (directory.finding, directory.aside, list(directory.runs)) == (None, [], ["r-1"])
+    assert verify(later.file("r-1").path, directory).verdict == "intact"
+    assert not revoke(again(later), B.kid, "old")
+
+
+def test_a_run_that_has_not_ended_needs_its_key(tmp_path: Path) -> None:
+    store = Store(tmp_path / "golden", policy((RETIRED, "active")), durability="never")
+    runs.record(store, "r-1", EVENTS[:1], sealed=False)
+    later = again(store, policy((RETIRED, "retired"), (ACTIVE, "active")))
+    assert list(needed_by(later.read(), B.kid)) == [("r-1", "the run has not ended")]
+    assert list(needed_by(later.read(), A.kid)) == []
+
+
+def test_revoking_is_tried_first_and_remembered_by_this_host(listed: Store, memory: Memory) -> None:
+    before = ledger(listed).read_bytes()
+    assert revoke(again(listed), B.kid, None, dry_run=True)
+    assert ledger(listed).read_bytes() == before
+    assert revoke(again(listed), B.kid, None)
+    remembered = memory.recall(listed.folder)
+    assert remembered is not None
+    assert remembered.revoked == [B.kid]
+    with pytest.raises(UsageError, match="knows no key"):
+        revoke(again(listed), "0" * 16, None)
+
+
+def test_without_a_ledger_a_revocation_is_remembered(bare: Store, memory: Memory) -> None:
+    store = again(bare, memory=memory)
+    assert revoke(store, B.kid, None)
+    assert Directory(bare.folder, runs.keyring(), memory=memory).keyring.state(B.kid) == "revoked"
+
+
+def test_a_new_ledger_carries_the_statements_of_the_seals(bare: Store) -> None:
+    statement = msgspec.json.decode(bare.file("r-1").seal_path.read_bytes().splitlines()[0])
+    start_ledger(bare, "r")
+    line = next(line for line in said(bare.directory) if isinstance(line, Sealed))
+    assert msgspec.to_builtins(line.seal) == statement
