@@ -54,6 +54,7 @@ from golden.keyring import Keyring
 from golden.lines import blocks
 from golden.recorder import open_recorder
 from golden.recording import Recording
+from golden.repair import finish
 from golden.seal import MAX_SEAL
 from golden.store import GoldenFile, Store
 from golden.verdict import Verdict, Word, verify
@@ -120,6 +121,9 @@ class Importer:
         self._store = store
         self._target = store.read()
         self._target.require_good()
+        if not dry_run:
+            # An import that was killed is run again, and may find each of its files there already.
+            finish(self._target)
         self._dry_run = dry_run
         self._prepared = False
 

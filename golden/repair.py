@@ -239,10 +239,10 @@ def unfinished(directory: Directory) -> Iterator[str]:
 
 
 def finish(directory: Directory) -> None:
-    """Say in the ledger of runs whose recorder was killed after their seal that they ended; any writer may."""
+    """End in the ledger what a killed writer left: its half line, and runs that were sealed without its saying so."""
     if directory.fold.lines and (directory.finding is None or directory.finding.tolerable):
         found = list(unfinished(directory))
-        if found:
+        if found or directory.rest:
             with directory.writing():
                 _finish(directory, found)
 
