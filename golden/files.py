@@ -23,13 +23,12 @@ def open_regular(path: StrPath) -> int | None:
     Raises:
         StoreError: a link, a FIFO, a directory, no permission, an I/O error.
     """
-    name = os.path.basename(path)
     try:
         fd = os.open(path, READ)
     except FileNotFoundError:
         return None
     except OSError as error:
-        link = os.path.islink(path)
+        name, link = os.path.basename(path), os.path.islink(path)
         raise StoreError(
             f"{name} is a symbolic link" if link else f"{name} cannot be opened: {error.strerror}",
             hint="put the file itself in its place" if link else "check the file's type and permissions",
@@ -37,7 +36,7 @@ def open_regular(path: StrPath) -> int | None:
         ) from None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise StoreError(f"{name} is not a regular file", hint="move it away", verdict="unreadable")
+        raise StoreError(f"{os.path.basename(path)} is not a regular file", hint="move it away", verdict="unreadable")
     return fd
 
 

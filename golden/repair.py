@@ -226,7 +226,8 @@ def _cut(store: Store, dropped: bytes) -> None:
 
 def unfinished(directory: Directory) -> Iterator[str]:
     """Give the runs that are sealed, and of which the ledger knows only that they began: nobody holds their lock."""
-    for run_id, run in directory.runs.items():
+    # A copy: recorders in other threads share the directory, and tell it of their runs meanwhile.
+    for run_id, run in list(directory.runs.items()):
         if run.op != "open" or not run.present:
             continue
         file = GoldenFile(directory.folder, run_id)

@@ -99,6 +99,22 @@ def make_file(folder: str, run_id: str, steps: str, calls: str, width: str, chan
     return {"bytes": size, "events": events, "header": len(spec.raw)}
 
 
+def make_runs(folder: str, count: str, events: str, width: str) -> dict[str, Any]:
+    """Write `count` sealed runs of `events` events each, through the product's recorder, with the ledger they get."""
+    store = Store(Path(folder), Keyring(os.environ["GOLDEN_SECRET"].encode()), durability="never")
+    outputs = [canonical_bytes({"text": f"reading {n:x} ".ljust(int(width), "x")}) for n in range(int(events) - 2)]
+    steps = [step_data(index, f"s{index}", output) for index, output in enumerate(outputs)]
+    start = run_start(Spec({"id": "bench", "steps": [{"id": step.step_id, "skill_id": "fan"} for step in steps]}))
+    end = run_end(len(steps), output_hash({step.step_id: step.output_hash for step in steps}))
+    size = 0
+    for number in range(int(count)):
+        with recorder.open_recorder(store, f"run-{number:05d}") as open_file:
+            for event in (start, *steps, end):
+                open_file.write(event, 100, at=STAMP)
+            size += open_file.seal().bytes
+    return {"bytes": size}
+
+
 def run_start(spec: Spec) -> RunStart:
     environment = Environment(
         cpu_count=2,
@@ -286,7 +302,7 @@ def tail(big: str, small: str, rounds: str) -> dict[str, Any]:
 
 
 ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
-    action.__name__: action for action in (make_file, make_run, steps_per_second, signing, differ, tail)
+    action.__name__: action for action in (make_file, make_runs, make_run, steps_per_second, signing, differ, tail)
 }
 
 

@@ -450,3 +450,19 @@ def test_a_new_ledger_carries_the_statements_of_the_seals(bare: Store) -> None:
     start_ledger(bare, "r")
     line = next(line for line in said(bare.directory) if isinstance(line, Sealed))
     assert msgspec.to_builtins(line.seal) == statement
+
+
+def test_what_a_recorder_in_another_thread_tells_the_directory_meanwhile_is_no_obstacle(killed: Store) -> None:
+    directory = killed.read()
+    found = unfinished(directory)
+    assert next(found) == "r-2"
+    directory.runs["r-3"] = directory.runs["r-2"]
+    assert list(found) == []
+
+
+def test_the_half_line_of_a_killed_writer_is_ended_by_the_next(listed: Store) -> None:
+    before = ledger(listed).read_bytes()
+    ledger(listed).write_bytes(before + b'{"half')
+    finish(again(listed).read())
+    assert ledger(listed).read_bytes().startswith(before)
+    assert again(listed).read().finding is None
