@@ -106,7 +106,7 @@ def pae(*parts: bytes) -> bytes:
 
     `golden/v1`, then per part a space, its length in decimal, a space, its bytes (after DSSE's PAE).
     """
-    return b"golden/v1" + b"".join(b" %d %b" % (len(part), part) for part in parts)
+    return b"golden/v1" + b"".join([b" %d %b" % (len(part), part) for part in parts])
 
 
 def pointer(path: Sequence[str | int]) -> str:

@@ -168,7 +168,7 @@ FORMS: dict[str, type[Operation]] = {
 Draft = Callable[[Line], Operation]
 _OPS: dict[type[Line], str] = {form: op for op, form in FORMS.items()}
 # What whoever holds an anchor is told of, because it takes something away from what was believed, or adds to it.
-NOTABLE = (Accept, Restore, Delete, Quarantine, KeyState, Recover)
+NOTABLE = frozenset({Accept, Restore, Delete, Quarantine, KeyState, Recover})
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -373,12 +373,12 @@ class Fold:
             stretch.good = len(mac) == SIGNATURE_LENGTH[key.alg] and key.verifies_ledger(self.dir_id, body, mac)
 
     def _add(self, operation: Operation) -> None:
-        if isinstance(operation, (Sealed, Accept)):
+        if type(operation) is Sealed or type(operation) is Accept:
             run = self._of(operation)
             run.earlier = (*run.earlier, run.digest) if run.digest else run.earlier
             run.digest = hashlib.sha256(statement_of(self._last[0])).digest()
             run.place = self.offset
-        elif isinstance(operation, Open):
+        elif type(operation) is Open:
             run = self._of(operation)
             run.earlier = (*run.earlier, run.digest) if run.digest else run.earlier
             run.digest, run.place = b"", -1
@@ -388,7 +388,7 @@ class Fold:
             self._of(operation)
         elif isinstance(operation, Rotate):
             self.rotated = operation
-        if isinstance(operation, NOTABLE):
+        if type(operation) in NOTABLE:
             self.notable.append(operation)
 
     def _of(self, operation: _OfRun | _Gone) -> Run:

@@ -13,11 +13,13 @@ from msgspec import UNSET, Meta, UnsetType
 
 from golden.errors import FormatError
 from golden.event import Count, Hash, Id128, Kid, RunId, Time
-from golden.keyring import ALGORITHMS, ED25519, HMAC_SHA256, Key, Keyring, unb64
+from golden.keyring import ALGORITHMS, ED25519, HMAC_SHA256, Key, Keyring
 
 MAX_SEAL = 64 << 10
 MAX_SIGNATURES = 16
 SIGNATURE_LENGTH = {HMAC_SHA256: 43, ED25519: 86}
+# 32 or 64 bytes in base64url without padding, whose unused last bits are zero.
+_SIG = r"\A([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]|[A-Za-z0-9_-]{85}[AQgw])\Z"
 
 
 class Accepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,7 +52,7 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     alg: str
     kid: Kid
-    sig: str
+    sig: Annotated[str, Meta(pattern=_SIG)]
 
 
 class Seal(msgspec.Struct, frozen=True):
@@ -120,7 +122,7 @@ def parse_seal(data: bytes) -> Seal:
     if [_encode(statement), *map(_encode, signatures)] != [first, *rest] or statement.v != 1:
         raise FormatError("seal is not in canonical form", hint=hint)
     for signature in signatures:
-        if len(signature.sig) != SIGNATURE_LENGTH.get(signature.alg) or unb64(signature.sig.encode()) is None:
+        if len(signature.sig) != SIGNATURE_LENGTH.get(signature.alg):
             raise FormatError(f"signature by {signature.kid} is malformed", hint=hint)
     if len({signature.kid for signature in signatures}) != len(signatures):
         raise FormatError("seal has two signatures by one key", hint=hint)

@@ -30,6 +30,7 @@ SEAL_SUFFIX = f"{SUFFIX}.sig"
 RESERVED = ("ledger", "rotate")
 DURABILITIES = ("always", "seal", "never")
 _RUN_ID = re.compile(RUN_ID)
+_SHORT = 4096
 
 
 def is_run_id(text: str) -> bool:
@@ -88,9 +89,9 @@ class GoldenFile:
         if fd is None:
             return None
         try:
-            data = os.read(fd, limit + 1)
-            # One call, unless the system gives less than there is.
-            while data and len(data) <= limit and (more := os.read(fd, limit + 1 - len(data))):
+            # Most seals are short: room for the longest would cost more than reading one.
+            data = os.read(fd, _SHORT)
+            while len(data) >= _SHORT and len(data) <= limit and (more := os.read(fd, limit + 1 - len(data))):
                 data += more
             return data
         finally:
