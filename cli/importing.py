@@ -11,8 +11,9 @@ import msgspec
 
 from cli.command import Function, Session, command
 from cli.render import bold, counted, dim, mark, safe
+from golden.aos_events import AOS
 from golden.errors import KeyringError, UsageError
-from golden.importing import AOS, Import, Importer
+from golden.importing import Import, Importer
 from golden.store import Store, stems
 from golden.verdict import TAMPERED
 
