@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 from golden import keyfile
-from golden.errors import UsageError
+from golden.errors import KeyringError, UsageError
 from golden.keyring import Keyring
 from golden.memory import Memory
 from golden.sources import VARIABLES, Pool, Sources, keyring_from, read_sources
@@ -53,6 +54,7 @@ class Settings:
     ) -> None:
         self.environ: Mapping[str, str] = dict(os.environ)
         self.tell: Callable[[str], None] | None = None
+        self._home = os.getcwd()
         self.file, found = _find_configuration(os.getcwd())
         self.values = dict(DEFAULTS)
         self.origins = dict.fromkeys(DEFAULTS, "default")
@@ -107,7 +109,10 @@ class Settings:
     @cached_property
     def sources(self) -> Sources:
         """What this host's `sources.toml` says; nothing where there is none. Raises KeyringError."""
-        path = self.sources_path
+        return self._read_sources()
+
+    def _read_sources(self) -> Sources:
+        path = self._from_home(self.sources_path)
         # One that was named must be there.
         if path is None or not (self.environ.get("GOLDEN_SOURCES") or os.path.lexists(path)):
             return Sources()
@@ -131,7 +136,20 @@ class Settings:
         Raises:
             KeyringError, UsageError: see `keyring_from`.
         """
-        return keyring_from(self.pool, self.values["keyring"], key=key)
+        return keyring_from(self.pool, self._from_home(self.values["keyring"]), key=key)
+
+    def reload(self, key: str | None = None) -> Keyring:
+        """Return the keys as they are by now, sources.toml and secret files read anew too; raises as `keyring` does.
+
+        Where these cannot be read any more, what was read before stays in use: what a key may do the keyring says.
+        """
+        try:
+            sources = self._read_sources()
+            self.pool = self.pool.anew(sources)
+            self.sources = sources
+        except KeyringError as error:
+            self.pool.note(f"{error.problem}: the secrets read before stay in use")
+        return self.keyring(key)
 
     def store(self, key: str | None = None) -> Store:
         """Return the golden directory with the keys at hand, its ledger and what this host remembers of it."""
@@ -141,7 +159,7 @@ class Settings:
             durability=self.values["durability"],
             ledger=self.values["ledger"],
             memory=Memory(self.state_dir) if self.state_dir else None,
-            reload=lambda: self.keyring(key),
+            reload=lambda: self.reload(key),
         )
 
     def ceiling(self, name: str) -> int:
@@ -182,6 +200,13 @@ class Settings:
                 _refuse_foreign(path, os.stat(path).st_uid if os.path.exists(path) else os.geteuid())
                 return os.path.relpath(path)
         return None
+
+    def _from_home(self, path: str | None) -> str | None:
+        """Return a path as it is found also when the code of a run has gone elsewhere."""
+        with suppress(OSError):
+            if os.getcwd() == self._home:
+                return path
+        return None if path is None else os.path.join(self._home, path)
 
     def _of_user(self, variable: str, usual: str, name: str = "") -> str | None:
         """Return a path in golden's folder below the one that a variable of XDG names, else below the user's home."""

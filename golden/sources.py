@@ -99,19 +99,18 @@ class Pool:
         tell: Callable[[str], None] | None = None,
     ) -> None:
         self.notes: list[str] = []
-        self._environment = environment
         self._sources = sources or Sources()
         self._tell = tell
         self._asked: dict[tuple[str, Where], bytes | None] = {}
         path = environment.get("GOLDEN_SECRET_FILE")
         if path == "":
             raise KeyringError("GOLDEN_SECRET_FILE is set but empty", hint="set it to a path, or unset it")
-        self._given = {
-            "GOLDEN_SECRET": _from_variable(environment, "GOLDEN_SECRET"),
-            "GOLDEN_SECRET_FILE": read_secret_file(path) if path else None,
-            "GOLDEN_SECRET_PREVIOUS": _from_variable(environment, "GOLDEN_SECRET_PREVIOUS"),
-        }
-        given, read, self.previous = self._given.values()
+        # It may be read again when the code of a run has gone elsewhere.
+        self._environment = {**environment, "GOLDEN_SECRET_FILE": os.path.abspath(path)} if path else environment
+        given = _from_variable(environment, "GOLDEN_SECRET")
+        read = read_secret_file(path) if path else None
+        self.previous = _from_variable(environment, "GOLDEN_SECRET_PREVIOUS")
+        self._given = [*zip(VARIABLES, (given, read, self.previous), strict=True)]
         self.active = given if given is not None else read
         if given is not None and read not in {None, given} and kid_of(given) != kid_of(read or b""):
             raise KeyringError(
@@ -119,9 +118,24 @@ class Pool:
                 hint="unset the one that is out of date",
             )
 
+    def anew(self, sources: Sources) -> Pool:
+        """Return the pool as it is by now: files are read again, programs and the OS keyring not asked twice.
+
+        What was found is kept: a kid names its secret for good, and a run goes on under the key that it began with.
+        """
+        pool = Pool(self._environment, sources, tell=self._tell)
+        pool.notes = self.notes
+        pool._given += [given for given in self._given if given not in pool._given]
+        pool._asked = {
+            (kid, where): secret
+            for (kid, where), secret in self._asked.items()
+            if secret is not None or where.scheme != "file"
+        }
+        return pool
+
     def given(self) -> Iterator[tuple[str, str, bytes]]:
         """Give (variable, kid, secret) of the secrets that the environment names."""
-        for name, secret in self._given.items():
+        for name, secret in self._given:
             if secret is not None:
                 yield name, kid_of(secret), secret
 
@@ -189,7 +203,8 @@ def keyring_from(pool: Pool, policy: str | None = None, *, key: str | None = Non
     """
     aos_secret = None if key is None else _named(pool, key)
     if policy is None:
-        keyring = Keyring(pool.active, [] if pool.previous is None else [pool.previous])
+        active = None if pool.active is None else kid_of(pool.active)
+        keyring = Keyring(pool.active, [secret for _, kid, secret in pool.given() if kid != active])
         keyring.aos_secret = keyring.aos_secret if key is None else aos_secret
         return keyring
     entries = read_policy(policy)

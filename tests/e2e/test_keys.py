@@ -2,6 +2,7 @@
 
 import stat
 import subprocess
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -333,6 +334,49 @@ def test_a_retired_key_verifies_and_does_not_sign(shop: Shell, home: Path) -> No
     second = added(shop, "--generate", "--active")
     assert policy(shop)[first["kid"]] == ("hmac-sha256", "retired")
     assert policy(shop)[second["kid"]] == ("hmac-sha256", "active")
+
+
+WAITING = """
+import os
+import time
+
+from replay import SkillRegistry
+
+registry = SkillRegistry()
+
+
+@registry.skill("wait")
+def wait(ctx):
+    home = os.getcwd()
+    os.chdir(ctx.inputs["where"])
+    open(f"{home}/waiting", "w").close()
+    while not os.path.exists(f"{home}/go"):
+        time.sleep(0.01)
+    return 1
+"""
+
+
+@pytest.mark.parametrize("where", [".", "/"])
+def test_a_run_that_takes_long_is_sealed_though_the_ledger_is_under_a_new_key_by_then(
+    shell: Shell, home: Path, where: str
+) -> None:
+    good(shell.golden("init", "--hmac"))
+    shell.write("wait.py", WAITING)
+    shell.write("wait.json", {"id": "wait", "steps": [{"id": "a", "skill_id": "wait", "inputs": {"where": where}}]})
+    running = shell.start("record", "wait.json", "--skills", "wait.py", "--run-id", "r-1")
+    try:
+        until = time.monotonic() + 30
+        while not (shell.here / "waiting").exists():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        kid = added(shell, "--generate", "--active")["kid"]
+        assert shell.golden("rotate", "--reason", "scheduled", "--yes").code == 4, "the run is live"
+    finally:
+        (shell.here / "go").touch()
+        said = running.communicate(timeout=30)
+    assert running.returncode == 0, said
+    (row, _) = good(shell.golden("verify", "--json")).objects
+    assert (row["verdict"], row["kid"]) == ("intact", kid)
 
 
 def test_two_active_keys_of_one_algorithm_are_refused_everywhere(shop: Shell, home: Path) -> None:

@@ -207,6 +207,24 @@ def test_a_secret_is_found_through_sources(tmp_path: Path, project: Path, monkey
     assert Settings().keyring().active.kid == KID
 
 
+def test_what_cannot_be_read_any_more_stays_in_use_and_is_told_once(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    keyring_at(project / "golden-keyring.toml")
+    sources = sources_at(tmp_path / "sources.toml", from_variable("MINE"))
+    monkeypatch.setenv("GOLDEN_SOURCES", str(sources))
+    monkeypatch.setenv("MINE", ACTIVE.decode())
+    found = Settings()
+    found.tell = heard.append
+    store = found.store()
+    assert store.keyring.active.kid == KID
+    sources.unlink()
+    for _ in range(2):
+        assert found.reload().active.kid == KID
+    assert heard == [f"{sources} cannot be opened: No such file or directory: the secrets read before stay in use"]
+
+
 def test_what_is_wrong_with_a_source_is_told_when_it_is_found(
     tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -604,6 +604,32 @@ def test_a_secret_in_the_environment_comes_before_sources() -> None:
     assert pool.look(KID) == ("GOLDEN_SECRET", True)
 
 
+def test_a_pool_made_anew_finds_what_came_since_and_asks_no_program_twice(tmp_path: Path) -> None:
+    asked, place = tmp_path / "asked", Where("file", str(tmp_path / "new"))
+    found = Sources(((KID, program(f"echo x >> {asked}; exit 3")), (OLD_KID, place)))
+    heard: list[str] = []
+    first = Pool({"PATH": "/usr/bin:/bin"}, found, tell=heard.append)
+    assert (first.find(KID), first.find(OLD_KID)) == (None, None)
+    secret_file(tmp_path, RETIRED).rename(place.name)
+    second = first.anew(found)
+    assert (second.find(KID), second.find(OLD_KID)) == (None, RETIRED)
+    assert asked.read_text() == "x\n"
+    assert len(heard) == 2, "each failure is told once"
+
+
+def test_a_secret_file_that_was_replaced_leaves_the_secret_before_it_to_verify(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = secret_file(tmp_path, RETIRED)
+    first = Pool({"GOLDEN_SECRET_FILE": path.name})
+    path.write_bytes(ACTIVE)
+    monkeypatch.chdir("/")
+    ring = keyring_from(first.anew(Sources()))
+    assert {entry.kid: entry.state for entry in ring} == {KID: "active", OLD_KID: "retired"}
+    assert ring.active.kid == KID
+
+
 # The keyring
 
 
