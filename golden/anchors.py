@@ -11,7 +11,6 @@ import re
 import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Literal
 
 import msgspec
@@ -24,8 +23,9 @@ from golden.files import open_regular, write_all
 from golden.keyring import Keyring
 from golden.ledger import LEDGER, MARK, Anchor, Create, Fold, parse_line
 from golden.lines import Splitter, blocks
+from golden.program import run
 from golden.repository import Repository, plain_environment
-from golden.sources import SECONDS, Where, has_ended, where_of
+from golden.sources import where_of
 
 GIT = "git"
 # Ledgers in git's history that are looked at: who wants an older one names its revision.
@@ -101,7 +101,8 @@ def keep(anchor: Anchor, places: Iterable[str], folder: str, environment: Mappin
             if where.scheme == "file":
                 _append(where.name, anchor)
             elif where.scheme == "exec":
-                _tell(where, anchor, environment)
+                seen = plain_environment() if environment is None else environment
+                run(where.argv, seen, _untold, given=b"%b\n" % str(anchor).encode())
             else:
                 raise UsageError("no anchor can be kept there", hint="use git, file: or exec:")
         except GoldenError as error:
@@ -316,6 +317,10 @@ def _moment(seconds: int) -> str | None:
         return None
 
 
+def _untold(problem: str, hint: str) -> StoreError:
+    return StoreError(f"it {problem}", hint=hint)
+
+
 def _append(path: str, anchor: Anchor) -> None:
     """Append an anchor to the file at `path`, unless it is the last there; half a line stays a line of its own."""
     if os.path.islink(path):
@@ -359,44 +364,3 @@ def _sync_folder(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _tell(where: Where, anchor: Anchor, environment: Mapping[str, str] | None) -> None:
-    """Give an anchor to a program on its stdin; what it says is not shown."""
-    # Slow, and needed only where a program is told.
-    import signal
-    import subprocess
-
-    seen = plain_environment() if environment is None else environment
-    try:
-        # As for sources: a session of its own, so that all it starts can be ended; / because no checkout may steer it.
-        program = subprocess.Popen(  # noqa: S603  named in a file that only this user or root can write
-            where.argv,
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env={name: value for name, value in seen.items() if not name.startswith("GOLDEN_")},
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise StoreError(f"it cannot be started: {error.strerror}", hint="name a program that is there") from None
-    try:
-        if program.stdin:
-            with suppress(BrokenPipeError), program.stdin:
-                program.stdin.write(b"%b\n" % str(anchor).encode())
-        until = time.monotonic() + SECONDS
-        while not has_ended(program):
-            if time.monotonic() > until:
-                raise StoreError(f"it takes longer than {SECONDS:g} seconds", hint="run it yourself and see")
-            time.sleep(0.005)
-    finally:
-        # While it is not waited for, its id is nobody else's: the group is ended first.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(program.pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):
-            program.wait(timeout=1)
-    if program.returncode:
-        how = f"exit code {program.returncode}" if program.returncode > 0 else f"signal {-program.returncode}"
-        raise StoreError(f"it ended with {how}", hint="run it yourself: what it said is not shown here")

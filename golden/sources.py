@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import stat
-import sys
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import Any, Literal
 
 import msgspec
 
@@ -22,12 +20,9 @@ from golden.event import Kid
 from golden.files import write_all
 from golden.keyfile import edit, parsed, read_policy, read_regular, read_text, toml_table
 from golden.keyring import Keyring, kid_of
-
-if TYPE_CHECKING:
-    from subprocess import Popen
+from golden.program import run
 
 MAX_SECRET = 4096
-SECONDS = 10.0
 SERVICE = "golden"
 VARIABLES = ("GOLDEN_SECRET", "GOLDEN_SECRET_FILE", "GOLDEN_SECRET_PREVIOUS")
 HEAD = """\
@@ -356,10 +351,8 @@ def fetch(where: Where, environment: Mapping[str, str], *, hidden: Collection[st
             )
         data = str(text).encode()
     else:
-        shown = {
-            name: value for name, value in environment.items() if not name.startswith("GOLDEN_") and name not in hidden
-        }
-        data = _from_program(where, shown)
+        shown = {name: value for name, value in environment.items() if name not in hidden}
+        data = run(where.argv, shown, partial(_of_program, where), limit=MAX_SECRET)
     return _stripped(data, where.label)
 
 
@@ -433,71 +426,8 @@ def _stripped(data: bytes, name: str) -> bytes:
     return secret
 
 
-def _from_program(where: Where, environment: Mapping[str, str]) -> bytes:
-    # Slow, and needed only where a program is asked.
-    import signal
-    import subprocess
-
-    try:
-        # A session of its own, so that all it starts can be ended; / because a checkout must not steer it.
-        program = subprocess.Popen(  # noqa: S603  named in a file that only this user or root can write
-            where.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env=environment,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise KeyringError(
-            f"{where.label} cannot be started: {error.strerror}", hint="name a program that is there"
-        ) from None
-    try:
-        data = _output(program, where)
-    finally:
-        # While it is not waited for, its id is nobody else's: the group is ended first.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(program.pid, signal.SIGKILL)
-        if program.stdout:
-            program.stdout.close()
-        with suppress(subprocess.TimeoutExpired):
-            program.wait(timeout=1)
-    if program.returncode:
-        how = f"exit code {program.returncode}" if program.returncode > 0 else f"signal {-program.returncode}"
-        raise KeyringError(f"{where.label} ended with {how}", hint="run it yourself: what it said is not shown here")
-    return data
-
-
-def _output(program: Popen[bytes], where: Where) -> bytes:
-    """Return what a program writes until it has ended; whoever else holds its stdout is not waited for."""
-    fd = program.stdout.fileno() if program.stdout else -1
-    ready = select.poll()
-    ready.register(fd, select.POLLIN)
-    data, open_, until = b"", True, time.monotonic() + SECONDS
-    while True:
-        # Asked before reading: what an ended program wrote is in the pipe.
-        ended = has_ended(program)
-        if open_ and ready.poll(0 if ended else 50):
-            block = os.read(fd, MAX_SECRET + 1 - len(data))
-            data, open_ = data + block, bool(block)
-        elif ended:
-            return data
-        elif not open_:
-            time.sleep(0.002)
-        if len(data) > MAX_SECRET:
-            raise KeyringError(
-                f"{where.label} writes more than {MAX_SECRET} bytes", hint="let it write the secret alone"
-            )
-        if time.monotonic() > until:
-            raise KeyringError(f"{where.label} takes longer than {SECONDS:g} seconds", hint="run it yourself and see")
-
-
-def has_ended(program: Popen[bytes]) -> bool:
-    """Whether a program has ended, which leaves its id its own until it is waited for."""
-    if sys.platform == "darwin":
-        return program.poll() is not None
-    return os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+def _of_program(where: Where, problem: str, hint: str) -> KeyringError:
+    return KeyringError(f"{where.label} {problem}", hint=hint)
 
 
 def _library() -> Any:

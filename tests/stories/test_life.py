@@ -291,7 +291,7 @@ SOURCES = {
 def test_a_source_that_fails_makes_its_key_unknown_and_nothing_is_written(world: World, asked: Path, name: str) -> None:
     before = world.files()
     asked.write_text(f"#!/bin/sh\n{SOURCES[name]}\n")
-    setting = {"golden.sources.SECONDS": 0.3}
+    setting = {"golden.program.SECONDS": 0.3}
     began = time.monotonic()
     done = world.golden("verify", "--json", setting=setting)
     assert time.monotonic() - began < 5

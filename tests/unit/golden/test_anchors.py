@@ -207,7 +207,7 @@ def test_a_program_that_is_not_there_is_a_note() -> None:
 
 
 def test_a_program_that_hangs_is_ended_with_all_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(anchors, "SECONDS", 0.5)
+    monkeypatch.setattr("golden.program.SECONDS", 0.5)
     place = program(tmp_path, f"sleep 60 & echo $! $$ > {tmp_path}/pids; wait")
     began = time.monotonic()
     (note,) = keep(ANCHOR, [place], "/")

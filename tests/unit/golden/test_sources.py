@@ -1,7 +1,9 @@
 """Sources: secrets from the environment and from files, read with care."""
 
 import os
+import signal
 import stat
+import subprocess
 import sys
 import time
 import types
@@ -12,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from golden import sources
+from golden import program as programs
 from golden.errors import KeyringError, UsageError
 from golden.keyfile import write_policy
 from golden.keyring import Entry, HmacKey, Keyring, entry_of, key_from, kid_of, new_secret
@@ -332,7 +334,7 @@ def test_a_program_that_prints_a_gigabyte_is_ended_at_once(tmp_path: Path) -> No
 
 
 def test_a_program_that_hangs_is_ended_with_all_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "SECONDS", 0.3)
+    monkeypatch.setattr(programs, "SECONDS", 0.3)
     script = f"sleep 60 & echo $! > {tmp_path}/child; echo $$ > {tmp_path}/pid; trap '' TERM; sleep 60"
     begun = time.monotonic()
     with pytest.raises(KeyringError, match="takes longer than"):
@@ -343,7 +345,7 @@ def test_a_program_that_hangs_is_ended_with_all_it_started(tmp_path: Path, monke
 
 
 def test_a_program_is_given_ten_seconds() -> None:
-    assert sources.SECONDS == 10
+    assert programs.SECONDS == 10
 
 
 def test_a_grandchild_that_holds_the_pipe_is_not_waited_for_and_does_not_outlive_it(tmp_path: Path) -> None:
@@ -356,6 +358,19 @@ def test_a_grandchild_that_holds_the_pipe_is_not_waited_for_and_does_not_outlive
 def test_a_program_that_closes_its_output_is_still_asked_how_it_ended() -> None:
     with pytest.raises(KeyringError, match="exit code 3"):
         fetch(program("echo secret; exec >&-; sleep 0.1; exit 3"), {"PATH": "/usr/bin:/bin"})
+
+
+def test_a_program_is_heard_where_ended_children_are_not_waited_for() -> None:
+    asked = "fetch(where_of('exec:[\"/bin/sh\",\"-c\",\"sleep 0.1; echo secret\"]'), {})"
+    done = subprocess.run(
+        [sys.executable, "-c", f"from golden.sources import fetch, where_of; print({asked})"],
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("b'secret'\n", 0), done.stderr
 
 
 def test_a_program_is_no_child_that_a_terminal_could_stop() -> None:
