@@ -94,13 +94,15 @@ def init(session: Session, hmac: bool) -> int:
     golden keys list --json""",
 )
 def list_keys(session: Session) -> int:
-    """Show the keys and whether each is at hand.
+    """Show the keys, what each may do in the golden directory, and whether it is at hand.
 
-    Programs and the OS keyring are not asked for secrets; `golden keys show` asks them.
+    The state is the most severe of what the keyring, the ledger and this host's memory say. Programs and the OS keyring are not asked for secrets; `golden keys show` asks them.
     """
-    entries = _entries(session.settings)
+    entries, notes = _entries(session.settings)
     for entry in entries:
         _show(session, _found(session.settings, entry))
+    for note in notes:
+        session.out.talk(dim(f"note: {safe(note)}"))
     if not entries:
         session.out.answer("no key")
         session.out.talk(dim("hint: `golden init` makes one"))
@@ -120,7 +122,7 @@ def show(session: Session, kids: tuple[str, ...]) -> int:
     if not.
     """
     settings, out = session.settings, session.out
-    entries = _entries(settings)
+    entries, notes = _entries(settings)
     if kids:
         kid = _only(kids)
         entries = [entry for entry in entries if entry.kid == kid]
@@ -134,6 +136,8 @@ def show(session: Session, kids: tuple[str, ...]) -> int:
                 out.answer(f"  {name.ljust(8)}{safe(row[name])}")
         for line in _elsewhere(entry, settings.new_keyring):
             out.talk(dim(f"  {safe(line)}"))
+    for note in notes:
+        out.talk(dim(f"note: {safe(note)}"))
     return 0
 
 
@@ -162,8 +166,9 @@ def add(
     """Add a key to the keyring.
 
     Where its secret lies goes into your sources.toml, what the key may do into the keyring file. Prints the kid, and
-    what other hosts must be given. Without --active a key verifies and signs nothing, unless there is no other that
-    signs. A key that the keyring has already only gets a source on this host.
+    what other hosts must be given. Without --active a key verifies and signs nothing, unless the keyring file has no
+    other that signs; a key that was in the environment alone is then retired. A key that the keyring has already only
+    gets a source on this host.
     """
     settings = session.settings
     if extra:
@@ -190,7 +195,8 @@ def add(
     after = before
     if known is None or known.state == "revoked" or (active and known.state != "active"):
         signs = any((entry.alg, entry.state) == (HMAC_SHA256, "active") for entry in before)
-        active = active or (key.alg == HMAC_SHA256 and not signs)
+        # With the first keyring file a key takes the place of the one that was in the environment alone.
+        active = active or (key.alg == HMAC_SHA256 and not (here and signs))
         # Refuses what is there already: no state gets milder.
         after = with_entry(before, entry_of(key, "retired", timestamp()), active=active)
     if generate:
@@ -343,8 +349,19 @@ def _elsewhere(entry: Entry, path: str) -> list[str]:
     return [f"other hosts need {path} and the secret: `golden keys add --source …` there must print kid {entry.kid}"]
 
 
-def _entries(settings: Settings) -> list[Entry]:
-    return list(settings.keyring())
+def _entries(settings: Settings) -> tuple[list[Entry], list[str]]:
+    """Return the keys with the states that count here, and where these are not what the keyring says."""
+    store = settings.store()
+    directory = store.read()
+    written = {entry.kid: entry.state for entry in store.keyring}
+    entries = list(directory.keyring)
+    notes = [
+        f"key {entry.kid} is {entry.state}, though the keyring says {written[entry.kid]}:"
+        f" the ledger of {store.folder}, or this host's memory of it, has it so"
+        for entry in entries
+        if entry.state != written[entry.kid]
+    ]
+    return entries, [*notes, *directory.notes]
 
 
 def _of_environment(settings: Settings) -> list[Entry]:

@@ -154,15 +154,38 @@ def test_a_generated_key_takes_over_and_the_one_before_verifies_on(shop: Shell, 
     shop.record("r-3", "--inputs", "@prices.json")
 
 
-def test_without_active_the_key_of_the_environment_stays_in_charge(shell: Shell, home: Path) -> None:
+def test_the_first_key_of_a_keyring_retires_those_of_the_environment(shell: Shell, home: Path) -> None:
     shell.give_key()
     shell.environ["GOLDEN_SECRET_PREVIOUS"] = runs.RETIRED.decode()
     row = added(shell, "--generate")
     assert policy(shell) == {
-        ACTIVE_KID: ("hmac-sha256", "active"),
+        ACTIVE_KID: ("hmac-sha256", "retired"),
         HmacKey(runs.RETIRED).kid: ("hmac-sha256", "retired"),
-        row["kid"]: ("hmac-sha256", "retired"),
+        row["kid"]: ("hmac-sha256", "active"),
     }
+    assert added(shell, "--generate")["state"] == "retired"
+
+
+def test_a_key_that_signs_no_events_leaves_that_of_the_environment_in_charge(shell: Shell, home: Path) -> None:
+    shell.give_key()
+    row = added(shell, "--generate", "--alg", "ed25519")
+    assert policy(shell) == {ACTIVE_KID: ("hmac-sha256", "active"), row["kid"]: ("ed25519", "retired")}
+
+
+def test_a_key_is_shown_as_the_directory_knows_it(shop: Shell, home: Path) -> None:
+    shop.record("r-1", "--inputs", "@prices.json")
+    good(shop.golden("keys", "add", "--generate", "--active"))
+    good(shop.golden("rotate", "--reason", "scheduled", "--yes"))
+    good(shop.golden("keys", "revoke", ACTIVE_KID, "--yes"))
+    shop.edit("golden-keyring.toml", '"revoked"', '"retired"')
+    state = Path(shop.environ["GOLDEN_STATE_DIR"])
+    for _ in range(2):
+        for argv in (("list",), ("show",)):
+            done = good(shop.golden("keys", *argv, "--json"))
+            assert {row["kid"]: row["state"] for row in done.objects}[ACTIVE_KID] == "revoked"
+            assert f"key {ACTIVE_KID} is revoked, though the keyring says retired" in done.stderr
+        # The ledger alone is enough.
+        state.rename(f"{state}.gone") if state.exists() else None
 
 
 def test_the_first_key_that_signs_needs_no_word_for_it(shell: Shell, home: Path) -> None:
