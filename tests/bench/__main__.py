@@ -7,11 +7,13 @@ import os
 import sys
 from pathlib import Path
 
-from tests.bench import report
+from tests.bench import many, report, rows
 from tests.bench.false_alarms import CONTROLS, count_alarms
 from tests.bench.install import Product, scratch
 from tests.bench.report import Row, Section
-from tests.bench.rows import SECTIONS, Bench
+from tests.bench.rows import Bench
+
+SECTIONS = {**rows.SECTIONS, **many.SECTIONS}
 
 
 def alarms(product: Product, folder: Path, times: int) -> Section:
@@ -19,7 +21,7 @@ def alarms(product: Product, folder: Path, times: int) -> Section:
     found = count_alarms(product, folder, times, os.cpu_count() or 1)
     wrong = times - found.verdicts["matched"]
     caught = found.control["diverged"]
-    rows = [
+    table = [
         Row(
             f"{times:,} unchanged replays",
             f"{found.verdicts['matched']:,} matched",
@@ -41,7 +43,7 @@ def alarms(product: Product, folder: Path, times: int) -> Section:
         "`golden replay` of a run of six steps (dicts, sorted sets, floats, seeded random numbers, an async external"
         " call), each in a fresh process with a random `PYTHONHASHSEED`."
     )
-    return Section("False alarms", about, rows)
+    return Section("False alarms", about, table)
 
 
 def main() -> int:

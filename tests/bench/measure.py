@@ -1,6 +1,7 @@
 """Measure: CPU seconds and peak memory of child processes, product and peer in turn.
 
-CPU time (user and system, from `wait4`), because other work on the machine changes it far less than the clock.
+CPU time (user and system, from `wait4`), because other work on the machine changes it far less than the clock. The
+seconds by the clock are kept too, for what is about throughput.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -25,10 +27,11 @@ print(used.ru_maxrss / 1024, os.waitstatus_to_exitcode(status))
 
 
 class Usage(NamedTuple):
-    """The CPU seconds that a process took, and how it exited."""
+    """The CPU seconds that a process took, how it exited, and the seconds by the clock."""
 
     cpu: float
     code: int
+    wall: float
 
 
 class Peak(NamedTuple):
@@ -40,6 +43,7 @@ class Peak(NamedTuple):
 
 def usage(command: Sequence[str], env: Mapping[str, str], cwd: Path) -> Usage:
     """Run `command` with nothing to read and no one to talk to."""
+    begin = time.monotonic()
     child = subprocess.Popen(
         command,
         env=env,
@@ -50,21 +54,32 @@ def usage(command: Sequence[str], env: Mapping[str, str], cwd: Path) -> Usage:
     )
     _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
-    return Usage(used.ru_utime + used.ru_stime, child.returncode)
+    return Usage(used.ru_utime + used.ru_stime, child.returncode, time.monotonic() - begin)
 
 
-def in_turn(commands: Mapping[str, Sequence[str]], env: Mapping[str, str], cwd: Path, rounds: int) -> dict[str, Usage]:
-    """Run each of `commands` in turn, `rounds` times after one that is not counted; give medians and the last code."""
+def in_turn(
+    commands: Mapping[str, Sequence[str]],
+    env: Mapping[str, str],
+    cwd: Path,
+    rounds: int,
+    more: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, Usage]:
+    """Run each of `commands` in turn, `rounds` times after one that is not counted; give medians and the last code.
+
+    `more` holds, by a command's name, what only that one finds in its environment.
+    """
+    own = {name: {**env, **(more or {}).get(name, {})} for name in commands}
     found: dict[str, list[Usage]] = {name: [] for name in commands}
     for _ in range(rounds + 1):
         for name, command in commands.items():
-            found[name].append(usage(command, env, cwd))
+            found[name].append(usage(command, own[name], cwd))
             if found[name][-1].code not in (0, 1):
-                _complain(command, env, cwd)
+                _complain(command, own[name], cwd)
     return {
         name: Usage(
             statistics.median(each.cpu for each in runs[1:]),
             runs[-1].code,
+            statistics.median(each.wall for each in runs[1:]),
         )
         for name, runs in found.items()
     }

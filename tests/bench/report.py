@@ -108,9 +108,10 @@ def _cpu_lines() -> list[str]:
 
 _COMMANDS = """\
 ```sh
-uv run python -m tests.bench                          # the table: two minutes, 6 GB of disk in TMPDIR or /var/tmp
+uv run python -m tests.bench                          # the table: five minutes, 9 GB of disk in TMPDIR or /var/tmp
 uv run python -m tests.bench --quick                  # a tenth of the sizes, three rounds: that it runs at all
 uv run python -m tests.bench --only diff,start        # some of the sections
+uv run python -m tests.bench --only many,rotate,jobs,peaks  # directories of many files; `jobs` wants idle cores
 uv run python -m tests.bench --commit HEAD            # a commit instead of the checkout as it stands
 uv run python -m tests.bench --out docs/benchmarks.md # the table and this page
 uv run python -m tests.bench.false_alarms -n 1000     # unchanged replays alone
@@ -121,9 +122,10 @@ It exits with 1 if a demand is missed."""
 _METHOD = """\
 CPU time, user and system, of whole processes (`wait4`) or, for what has no command, of the calls themselves
 (`time.process_time`). Product and peer run in turn, the figure is the median of at least five rounds after one that is
-not counted, and a ratio is one of medians. The product is built as a wheel from this checkout and installed, with
-bytecode, into an environment of its own: an editable install pays for its import hook at every start, and a user has
-none. The peer `python` is the interpreter of that environment. Files lie in the page cache, on disk."""
+not counted, and a ratio is one of medians; *Jobs* alone goes by the clock, three rounds, on cores that must be free.
+The product is built as a wheel from this checkout and installed, with bytecode, into an environment of its own: an
+editable install pays for its import hook at every start, and a user has none. The peer `python` is the interpreter of
+that environment. Files lie in the page cache, on disk."""
 
 _CAVEATS = """\
 - Ratios carry over to other machines better than milliseconds, but not unchanged. Where the processor has no SHA
@@ -131,6 +133,8 @@ _CAVEATS = """\
 - CPU time leaves out waiting: `fsync` costs a recording more time by the clock than shown here (key `durability`).
 - The files are made by the product's own recorder from prepared data, about 450 bytes a line. Lines of other lengths
   shift the ratios: `diff` compares line by line, so shorter lines cost more per byte.
+- A directory of small files is the worst case for `verify` and `rotate`: what is done once a file outweighs the
+  hashing. How long a rotation waits for the disk is not in its CPU time.
 - Steps that do nothing are the worst case for steps per second, and no case anyone has.
 - Other work on the same machine still shows, through caches and the clock rate: single figures move by some per cent
   from run to run."""
