@@ -40,16 +40,16 @@ def anchors(session: Session, before: str | None, number: int) -> int:
 
     Looks where anchor_to names git or files, in git's history of the ledger, and in this host's memory. After a leak
     take the newest one stored before the earliest possible leak: --before TIME puts it on top. Exits 0 if one is found,
-    3 if the ledger does not extend one of them, 4 if there is none.
+    3 if the ledger does not extend one of them or one cannot have been stored when its place says, 4 if there is none.
     """
     settings, out = session.settings, session.out
     limit = _moment(before) if before else None
     directory = settings.store().read()
     found = known(directory, settings.anchor_to, settings.user_environ())
-    chosen = [one for one in found.kept if limit is None or (one.stored is not None and one.stored < limit)]
+    chosen = [one for one in found.kept if limit is None or _before(one, limit)]
     finding = directory.finding
     # Of all, chosen or not: a ledger that was rolled back is no matter of taste.
-    bad = any(_GOOD[one.extends] is False for one in found.kept)
+    bad = any(_GOOD[one.extends] is False or not one.possible for one in found.kept)
     bad = bad or (finding is not None and finding.verdict in _TAMPERED)
     code = 3 if bad else 0 if any(one.extends for one in chosen) else 4
     for one in chosen:
@@ -64,6 +64,7 @@ def anchors(session: Session, before: str | None, number: int) -> int:
             kid=one.kid,
             where=list(one.where),
             extends=one.extends,
+            possible=one.possible,
         )
     by = Counter(str(one.extends or "unknown") for one in chosen)
     out.summary(len(chosen), dict(by), code, lines=found.lines, notes=list(found.notes))
@@ -80,15 +81,21 @@ def anchors(session: Session, before: str | None, number: int) -> int:
     return code
 
 
+def _before(one: Kept, limit: str) -> bool:
+    return one.possible and one.stored is not None and one.stored < limit
+
+
 def _show(session: Session, one: Kept, lines: int) -> None:
     out = session.out
     stored = f"stored {one.stored}" if one.stored else "stored at a time that nobody knows"
     about = [counted(one.runs, "run")] if one.runs is not None else []
     about += [counted(one.anchor.lines, "line"), *([f"key {one.kid}"] if one.kid else [])]
-    words = _WORDS[one.extends]
+    words, good = _WORDS[one.extends], _GOOD[one.extends]
     if one.extends == "no":
         words += f" (it has {counted(lines, 'line')})" if lines < one.anchor.lines else " (other lines stand there)"
-    out.answer(f"{mark(_GOOD[one.extends])} {bold(safe(stored))}  {'  '.join(about)}  {words}")
+    if not one.possible:
+        words, good = "IT CANNOT HAVE BEEN STORED THEN: its last line was written later", False
+    out.answer(f"{mark(good)} {bold(safe(stored))}  {'  '.join(about)}  {words}")
     if one.timestamp:
         out.answer(dim(f"  last line written {safe(one.timestamp)}"))
     out.answer(dim(f"  in {safe(', '.join(one.where))}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,9 +16,9 @@ from cli.render import bold, counted, dim, mark, safe
 from golden.anchors import given
 from golden.aos import is_v1_directory
 from golden.directory import Directory, Finding
-from golden.errors import StoreError
+from golden.errors import StoreError, UsageError
 from golden.ledger import Anchor
-from golden.store import GoldenFile, Store, locate
+from golden.store import GoldenFile, Store, locate, stems
 from golden.verdict import TAMPERED, Verdict, examine, verify_file
 
 MEMBERS = ("run_id", "path", "verdict", "events", "kid", "first_bad", "problem", "hint", "writer", "notes")
@@ -58,9 +59,12 @@ def verify(
     checking = _Checking(session, allow_live=allow_live)
     if names:
         files = [locate(name, store.folder) for name in names]
+        for name, file in zip(names, files, strict=True):
+            _refuse_elsewhere(name, file, store, anchors)
         base = _anchored(store, anchors, session.settings.user_environ())
         places = {file.folder: base.at(file.folder) for file in files}
-        checking.check(lambda file: verify_file(file, places[file.folder]), files, jobs)
+        at = partial(locate, directory=store.folder)
+        checking.check(lambda file: verify_file(file, places[file.folder]), names, jobs, at)
         for directory in places.values():
             directory.remember()
             checking.tell(directory)
@@ -68,12 +72,13 @@ def verify(
         checking.close(len(files))
         return checking.code
     # The files first: whatever is written meanwhile the ledger knows, not the other way round.
-    stems = store.stems()
+    found = store.stems()
     directory = _anchored(store, anchors, session.settings.user_environ())
     known = (run_id for run_id, run in directory.runs.items() if run.present)
-    files = [GoldenFile(store.folder, stem) for stem in sorted({*stems, *known})]
-    checking.check(partial(_examined, directory), files, jobs)
-    word, finding = _ledger(session, directory, empty=not stems)
+    # Each file's place is made when its turn comes: ten thousand of them would be much of the peak memory.
+    files = sorted({*found, *known})
+    checking.check(partial(_examined, directory), files, jobs, partial(GoldenFile, store.folder))
+    word, finding = _ledger(session, directory, empty=not found)
     if finding is not None:
         checking.ledger(directory, finding)
     directory.remember()
@@ -92,6 +97,17 @@ def verify(
         **({"since": since} if anchors else {}),
     )
     return _conclude(session, store, checking, len(files), word, since, anchor)
+
+
+def _refuse_elsewhere(name: str, file: GoldenFile, store: Store, anchors: Sequence[str]) -> None:
+    """Raise UsageError for a RUN that is a directory, or that the ledger which an anchor is about says nothing of."""
+    if os.path.isdir(name) and ("/" in name or stems(name)) and not os.path.lexists(file.place):
+        raise UsageError(f"{name} is a directory, not a RUN", hint=f"name it like this: golden verify --dir {name}")
+    if anchors and os.path.realpath(file.folder) != os.path.realpath(store.folder):
+        raise UsageError(
+            f"{name} lies outside {store.folder}, which --anchor is about",
+            hint=f"golden verify --dir {file.folder} --anchor …",
+        )
 
 
 def _anchored(store: Store, texts: Sequence[str], environment: Mapping[str, str]) -> Directory:
@@ -188,9 +204,15 @@ class _Checking:
         self.kids: set[str] = set()
         self.code = 0
 
-    def check(self, judge: Callable[[GoldenFile], Verdict], files: Sequence[GoldenFile], jobs: int) -> None:
-        """Judge every file and show its verdict."""
-        for verdict in in_order(partial(_judged, judge), files, jobs):
+    def check(
+        self,
+        judge: Callable[[GoldenFile], Verdict],
+        names: Sequence[str],
+        jobs: int,
+        at: Callable[[str], GoldenFile],
+    ) -> None:
+        """Judge every file, which `at` finds by its name, and show its verdict."""
+        for verdict in in_order(lambda name: _judged(judge, at(name)), names, jobs):
             self.by[verdict.verdict] += 1
             self.kids.update([verdict.kid] if verdict.verdict == "intact" and verdict.kid else [])
             tolerated = self._allow_live and verdict.verdict == "live" and bool(verdict.writer)

@@ -52,12 +52,10 @@ class Family(_Examples, click.Group):
         name: what the family is called, and its schema.
         about: its help text.
         examples: one a line.
-        later: names that are in the contract and come later.
     """
 
-    def __init__(self, name: str, about: str, examples: str, *, later: tuple[str, ...] = ()) -> None:
+    def __init__(self, name: str, about: str, examples: str) -> None:
         super().__init__(name, help=about, epilog=examples, subcommand_metavar="COMMAND [ARGS]...")
-        self._later = later
 
     def member(self, name: str, examples: str) -> Callable[[Function], click.Command]:
         """Return a decorator that makes a function taking a Session first a command of the family."""
@@ -77,8 +75,6 @@ class Family(_Examples, click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that `args` begin with; what is none is not repeated, for it may be a secret."""
-        if args[0] in self._later:
-            raise click.UsageError(f"the command `{self.name} {args[0]}` is not supported yet", ctx)
         if args[0] not in self.commands:
             raise click.UsageError(f"`{ctx.command_path}` takes one of the commands {', '.join(self.commands)}", ctx)
         return super().resolve_command(ctx, args)

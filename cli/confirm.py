@@ -20,11 +20,18 @@ def destructive(function: Function) -> Function:
     return yes(dry(function))
 
 
-def agreed(out: Out, question: str, *, yes: bool) -> bool:
-    """Whether to go on: by `--yes`, or by asking at the terminal; raises click.UsageError where nobody can be asked."""
+def agree(out: Out, question: str, *, yes: bool) -> None:
+    """Go on by `--yes`, or by asking at the terminal; the question says all that is agreed to, for `-q` shows no more.
+
+    Raises:
+        click.UsageError: nobody can be asked.
+        click.exceptions.Exit: somebody said no.
+    """
     if yes:
-        return True
+        return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise click.UsageError("this needs --yes when it is not run at a terminal; --dry-run shows what it would do")
     out.talk("")
-    return click.confirm(question, err=True)
+    if not click.confirm(question, err=True):
+        out.talk("nothing was done")
+        raise click.exceptions.Exit(2)

@@ -47,14 +47,13 @@ def import_(session: Session, folder: str, key: str | None, dry_run: bool) -> in
     refused file is written; the others are imported.
     """
     out, settings = session.out, session.settings
-    store = settings.store()
+    store = settings.store(key)
     if os.path.isdir(folder) and os.path.isdir(store.folder) and os.path.samefile(folder, store.folder):
         raise UsageError(f"{folder} is the golden directory itself", hint="import into another one (--dir)")
-    keyring = settings.keyring(key=key)
     _check_key(store)
     by: Counter[str] = Counter()
     code = 0
-    importer = Importer(folder, keyring, store, dry_run=dry_run)
+    importer = Importer(folder, store.keyring, store, dry_run=dry_run)
     for stem in stems(folder):
         found = importer.bring(stem)
         if found is None:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from cli.command import Family, Session, command
-from cli.confirm import agreed, destructive
+from cli.confirm import agree, destructive
 from cli.render import bold, dim, mark, safe
 from cli.settings import SECRETS, Settings
 from golden.clock import timestamp
@@ -96,7 +96,8 @@ def init(session: Session, hmac: bool) -> int:
 def list_keys(session: Session) -> int:
     """Show the keys, what each may do in the golden directory, and whether it is at hand.
 
-    The state is the most severe of what the keyring, the ledger and this host's memory say. Programs and the OS keyring are not asked for secrets; `golden keys show` asks them.
+    The state is the most severe of what the keyring, the ledger and this host's memory say. Programs and the OS keyring
+    are not asked for secrets; `golden keys show` asks them.
     """
     entries, notes = _entries(session.settings)
     for entry in entries:
@@ -256,9 +257,8 @@ def revoke(session: Session, kids: tuple[str, ...], reason: str | None, yes: boo
     # Refused before anything is written: no such key, or the last one that signs.
     before = {entry.kid: entry.state for entry in read_policy(path)}
     with_state(read_policy(path), kid, "revoked")
-    if not dry_run and not agreed(out, f"revoke key {kid} for good?", yes=yes):
-        out.talk("nothing was done")
-        return 2
+    if not dry_run:
+        agree(out, f"revoke key {kid} for good?", yes=yes)
     news = revoke_key(store, kid, reason, dry_run=dry_run)
     if news and not dry_run:
         session.keep(store.read())

@@ -7,7 +7,7 @@ from collections import Counter
 import click
 
 from cli.command import Family, Session, command, run_option
-from cli.confirm import agreed, destructive
+from cli.confirm import agree, destructive
 from cli.render import bold, counted, dim, mark, safe
 from golden.errors import GoldenError
 from golden.repair import Damage, damage, start_ledger
@@ -40,12 +40,8 @@ def quarantine(
     for name in names:
         # All are there, or none is touched.
         set_apart(store, name, reason, dry_run=True)
-    question = (
-        f"move {counted(len(names), 'run')} into quarantine ({', '.join(names[:5])}{', …' if names[5:] else ''})?"
-    )
-    if not dry_run and not agreed(out, question, yes=yes):
-        out.talk("nothing was done")
-        return 2
+    if not dry_run:
+        agree(out, f"move {counted(len(names), 'run')} into quarantine: {', '.join(names)}?", yes=yes)
     for name in names:
         place = set_apart(store, name, reason, dry_run=dry_run)
         out.record("quarantine", run_id=name, outcome="quarantined", place=place, reason=reason, dry_run=dry_run)
@@ -79,10 +75,8 @@ def recover(session: Session, run: str | None, reason: str, yes: bool, dry_run: 
         out.answer(f"{mark(good=True)} nothing to recover in {safe(store.folder)}")
     elif dry_run:
         out.answer(bold("dry run: nothing was done"))
-    elif not agreed(out, "write this down?", yes=yes):
-        out.talk("nothing was done")
-        return 2
     else:
+        agree(out, f"write down: {'; '.join(lines)}?", yes=yes)
         take_note(store, found, reason)
         out.answer(f"{mark(good=True)} written down: {'; '.join(lines)}")
     out.record("recover", found=lines, reason=reason, dry_run=dry_run)

@@ -11,7 +11,7 @@ from functools import partial
 import click
 
 from cli.command import Session, command, run_option
-from cli.confirm import agreed, destructive
+from cli.confirm import agree, destructive
 from cli.parallel import in_order
 from cli.render import bold, counted, dim, mark, progress, safe
 from golden import keyfile
@@ -22,9 +22,10 @@ from golden.memory import Memory
 from golden.repository import hashes_at
 from golden.rotation import Made, Outcome, Plan, Reason, Rotation, leaked_keys
 from golden.rotation import rotate as rotated
-from golden.store import Store, check_run_id
+from golden.store import SEAL_SUFFIX, SUFFIX, Store, check_run_id
 
-_ACCEPTED = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+# As the dry run prints it, or as sha256sum does.
+_ACCEPTED = re.compile(r"\s*([0-9a-f]{64}) [ *](.+)")
 _GOOD = {"resealed", "already"}
 _SECURITY = {"tampered", "rolled-back", "missing"}
 
@@ -75,25 +76,27 @@ def rotate(  # noqa: PLR0917  click passes them by name
     are not touched. Exits 0 if all runs are under the active keys, 3 if one is tampered with, rolled back or missing, 4
     if one is unproven or live; run it again after an interruption.
     """
-    settings, out = session.settings, session.out
-    stores = [_store(session, folder) for folder in directories or (settings.directory,)]
+    settings = session.settings
+    folders = {os.path.realpath(folder): folder for folder in reversed(directories or (settings.directory,))}
+    stores = [_store(session, folder) for folder in reversed(folders.values())]
     leaked = leaked_keys(stores[0].keyring, safe) if reason == "compromised" else ()
     if safe and reason != "compromised":
         raise click.UsageError("--safe goes with --reason compromised")
     wanted = _accepted(accepted) if accepted else {}
     works = []
     for store in stores:
-        anchor, kept = _proof(store, anchors, settings.user_environ())
-        plan = Plan(reason, anchor, leaked, wanted, kept, keep_old, note)
+        anchor, kept = _proof(store, anchors, settings.user_environ(), alone=len(stores) == 1)
+        plan = Plan(reason, anchor, leaked, wanted, kept, keep_old, note, frozenset(safe))
         works.append(Rotation(store, plan, dry_run=dry_run))
-    total = 0
+    unknown = wanted.keys() - {run_id for work in works for run_id in work.runs()}
+    if unknown:
+        where = ", ".join(store.folder for store in stores)
+        hint = "check the ids in --accept-unproven @FILE, and that all their directories are named"
+        raise UsageError(f"no recording {', '.join(sorted(unknown))} in {where}", hint=hint)
     for work in works:
-        total += len(work.runs())
         _tell_plan(session, work)
-    verb = "sign" if not leaked else f"revoke {', '.join(leaked)} and sign"
-    if not dry_run and not agreed(out, f"{verb} {counted(total, 'seal')} anew with {_signers(works[0])}?", yes=yes):
-        out.talk("nothing was done")
-        return 2
+    if not dry_run:
+        agree(session.out, _question(works, leaked), yes=yes)
     return _work(session, works, None, jobs, dry_run=dry_run, revoked=_revoker(session, leaked))
 
 
@@ -134,14 +137,14 @@ def _store(session: Session, folder: str) -> Store:
 
 
 def _proof(
-    store: Store, anchors: Sequence[str], environment: Mapping[str, str]
+    store: Store, anchors: Sequence[str], environment: Mapping[str, str], *, alone: bool
 ) -> tuple[Anchor | None, dict[str, str] | None]:
     """Return the anchor that was given for a directory, or what git has kept of one without a ledger."""
     directory = store.read()
     if not anchors:
         return None, None
     if directory.exists:
-        return given(anchors, directory, environment), None
+        return given(anchors, directory, environment, alone=alone), None
     revisions = [text.removeprefix("git:") for text in anchors if text.startswith("git:")]
     if len(revisions) != len(anchors) or len(revisions) != 1:
         raise UsageError(
@@ -163,7 +166,10 @@ def _accepted(given_: str) -> dict[str, str]:
                 match = _ACCEPTED.fullmatch(line.rstrip("\n"))
                 if match is None:
                     raise click.UsageError(f"--accept-unproven: line {number} is not `<sha256>  <run id>`")
-                run_id = check_run_id(match[2].strip().removesuffix(".steps.jsonl"))
+                name = os.path.basename(match[2].strip())
+                if name.endswith(SEAL_SUFFIX) or ("/" in match[2] and not name.endswith(SUFFIX)):
+                    raise click.UsageError(f"--accept-unproven: line {number} names {name!r}, which is no *{SUFFIX}")
+                run_id = check_run_id(name.removesuffix(SUFFIX))
                 if found.setdefault(run_id, match[1]) != match[1]:
                     raise click.UsageError(f"--accept-unproven: line {number} gives {run_id} a second hash")
     except (OSError, UnicodeDecodeError) as error:
@@ -185,15 +191,33 @@ def _tell_plan(session: Session, work: Rotation) -> None:
                 dim(f"  note: key {entry.kid} ({entry.alg}) is active and cannot sign here; its signatures are kept")
             )
     if plan.anchor is not None:
-        moment = directory.fold.moments.get(plan.anchor.lines)
-        if moment is not None:
-            age = f"{moment.timestamp}, {counted(moment.runs, 'run')}, key {moment.kid}"
-            out.talk(f"  anchor: line {plan.anchor.lines} of {directory.fold.lines}, {age}")
+        age = _age(work)
+        if age:
+            out.talk(f"  anchor: {age}")
             out.talk(dim("  it must be older than the earliest possible leak: what was sealed later is not believed"))
     for kid in plan.leaked:
         out.talk(f"  revoked first: {kid}")
     for note in directory.notes:
         out.talk(dim(f"  note: {safe(note)}"))
+
+
+def _age(work: Rotation) -> str | None:
+    """Say which moment the anchor of a rotation stands for; None where it has none."""
+    fold, anchor = work.directory.fold, work.plan.anchor
+    moment = fold.moments.get(anchor.lines) if anchor else None
+    if moment is None:
+        return None
+    lines = moment.anchor.lines
+    return f"line {lines} of {fold.lines}, {moment.timestamp}, {counted(moment.runs, 'run')}, key {moment.kid}"
+
+
+def _question(works: Sequence[Rotation], leaked: Sequence[str]) -> str:
+    total = counted(sum(len(work.runs()) for work in works), "seal")
+    verb = f"revoke {', '.join(leaked)} and sign" if leaked else "sign"
+    believed = "".join(f", believing {safe(work.folder)} up to {age}" for work in works if (age := _age(work)))
+    accepted = works[0].plan.accepted
+    vouched = f", vouching for {', '.join(sorted(accepted))}" if accepted else ""
+    return f"{verb} {total} anew with {_signers(works[0])}{believed}{vouched}?"
 
 
 def _revoker(session: Session, leaked: Sequence[str]) -> Callable[[], None]:

@@ -35,6 +35,7 @@ LOCK_SECONDS = 2.0
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TAIL = 4096
 _SHORT = 12
+_SECOND = len("2026-01-01T00:00:00")
 _TIME = r"\s+(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)(?!\S)"
 
 
@@ -49,6 +50,7 @@ class Kept(msgspec.Struct, frozen=True):
         runs: how many runs the ledger held there.
         kid: the key that signed that line.
         extends: whether the ledger still extends it; None where no ledger says whose it is.
+        possible: whether it can have been stored when its places say: not before the line that it names was written.
     """
 
     anchor: Anchor
@@ -58,6 +60,7 @@ class Kept(msgspec.Struct, frozen=True):
     runs: int | None = None
     kid: str | None = None
     extends: Literal["yes", "no", "other directory"] | None = None
+    possible: bool = True
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -112,19 +115,21 @@ def keep(anchor: Anchor, places: Iterable[str], folder: str, environment: Mappin
     return notes
 
 
-def given(texts: Sequence[str], directory: Directory, environment: Mapping[str, str] | None = None) -> Anchor:
+def given(
+    texts: Sequence[str], directory: Directory, environment: Mapping[str, str] | None = None, *, alone: bool = True
+) -> Anchor:
     """Return the one anchor among `texts` that is of `directory`.
 
     A text is a line with an anchor in it, `@FILE` with such lines, or `git:REV`, the ledger as it was at REV. Where
     several anchors are given, those of other directories are passed over; a single one is taken as it is, so that a
-    ledger of another directory is found out.
+    ledger of another directory is found out, unless it is not for `directory` alone.
 
     Raises:
         UsageError: none, or more than one, is of this directory.
         TamperedError: the ledger at REV is damaged.
     """
     found = list(dict.fromkeys(anchor for text in texts for anchor in _read(text, directory, environment)))
-    if len(found) == 1:
+    if len(found) == 1 and alone:
         return found[0]
     known = directory.remembered
     dir_id = (known.dir_id if known else None) or directory.fold.dir_id
@@ -138,8 +143,8 @@ def given(texts: Sequence[str], directory: Directory, environment: Mapping[str, 
         return fitting[0]
     if not fitting:
         raise UsageError(
-            f"none of the {len(found)} anchors given is of {directory.folder}, whose id is {dir_id}",
-            hint="`golden anchors` shows those that were kept for it",
+            f"no anchor that is given is of {directory.folder}, whose id is {dir_id}",
+            hint="give one for each directory; `golden anchors` shows those that were kept for it",
         )
     raise UsageError(
         f"{len(fitting)} anchors of {directory.folder} are given, expected one",
@@ -175,10 +180,14 @@ def known(directory: Directory, places: Sequence[str], environment: Mapping[str,
 
 def _judged(anchor: Anchor, seen: list[_Sighting], fold: Fold, own: set[str]) -> Kept:
     where = tuple(dict.fromkeys(sighting.where for sighting in seen))
-    stored = min((sighting.stored for sighting in seen if sighting.stored), default=None)
+    times = [sighting.stored for sighting in seen if sighting.stored]
+    stored = min(times, default=None)
     moment = fold.moments.get(anchor.lines)
     if moment is not None and moment.anchor == anchor:
-        return Kept(anchor, where, stored, moment.timestamp, moment.runs, moment.kid, "yes")
+        # Git knows whole seconds.
+        true = [time for time in times if time[:_SECOND] >= moment.timestamp[:_SECOND]]
+        stored, possible = min(true, default=stored), bool(true) or not times
+        return Kept(anchor, where, stored, moment.timestamp, moment.runs, moment.kid, "yes", possible)
     if not own:
         return Kept(anchor, where, stored)
     other = bool(fold.dir_id) and anchor.dir_id != fold.dir_id
@@ -192,7 +201,10 @@ def _read(text: str, directory: Directory, environment: Mapping[str, str] | None
     if text.startswith("git:"):
         return [_at_revision(text.removeprefix("git:"), directory, environment)]
     if not text.startswith("@"):
-        return Anchor.find(text) or [Anchor.parse(text)]
+        if not (found := Anchor.find(text)):
+            hint = f"give a line that begins with {MARK}, @FILE with such a line, or git:REV; see `golden anchors`"
+            raise UsageError("what is given is no anchor", hint=hint)
+        return found
     try:
         with open(text[1:], "rb") as file:
             data = file.read(MAX_FILE + 1)

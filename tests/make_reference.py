@@ -79,12 +79,12 @@ EXIT_CODES = {
     "recover": {
         0: "written down, or there was nothing to write down",
         2: "nobody said yes",
-        4: "no key at hand vouches for any line of the ledger",
+        4: "lines that may be honest are by a key that is not at hand; nothing was written",
     },
     "ledger init": {0: "all that lies there is listed", 2: "there is a ledger", 3: "a file was left out"},
     "anchors": {
         0: "one was found that the ledger extends",
-        3: "the ledger does not extend one of them: it was changed or put back",
+        3: "the ledger does not extend one of them (it was changed or put back), or one cannot have been stored then",
         4: "none was found",
     },
     "config": {0: "shown"},

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,8 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").
 FENCE = re.compile(r"^```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"^`(?P<name>[\w./-]+)`:\n\n\Z", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+# An anchor cannot have been stored before its line was written: the documents' new year is one that is to come.
+NEW_YEAR = f"{time.gmtime().tm_year + 1}-01-01"
 MARK = "\x1e"  # what the script prints around each command; no document and no output holds it
 
 
@@ -187,10 +190,11 @@ class Site:
         self.golden("record", "specs/report.json", "--run-id", run_id, "--seed", "7")
 
     def keep_anchor(self, moment: str) -> None:
-        """Keep the ledger's anchor as it was kept at that moment."""
+        """Keep the ledger's anchor as if it was kept at that moment, and not when it really was."""
         anchor = self.golden("verify").splitlines()[-1]
-        with (self.home / ".config/golden/anchors").open("a") as file:
-            file.write(f"{anchor}  {moment}.000000Z\n")
+        path = self.home / ".config/golden/anchors"
+        kept = [line for line in path.read_text().splitlines() if NEW_YEAR in line]
+        path.write_text("".join(f"{line}\n" for line in [*kept, f"{anchor}  {moment}.000000Z"]))
 
 
 def settled(site: Site) -> None:
@@ -215,19 +219,19 @@ def settled(site: Site) -> None:
         (site.here / name).write_text(text)
     for number in (1, 2, 3):
         site.record(f"report-{number}")
-    site.keep_anchor("2026-01-01T02:00:00")
+    site.keep_anchor(f"{NEW_YEAR}T02:00:00")
 
 
 def leaked(site: Site) -> None:
     """A thief with the key recorded a run, and the anchor was kept once more."""
     site.record("report-4")
-    site.keep_anchor("2026-01-01T06:00:00")
+    site.keep_anchor(f"{NEW_YEAR}T06:00:00")
 
 
 def confirmed(site: Site) -> None:
     """Whoever was on call has chosen an anchor and made a new key."""
     leaked(site)
-    (site.here / "anchor.txt").write_text(site.golden("anchors", "--before", "2026-01-01T03:00:00Z", "-n", "1"))
+    (site.here / "anchor.txt").write_text(site.golden("anchors", "--before", f"{NEW_YEAR}T03:00:00Z", "-n", "1"))
     site.golden("keys", "add", "--generate", "--active")
 
 
@@ -289,7 +293,7 @@ def test_situation_of_the_runbook_is_dealt_with_as_written(
     site = Site(here, environment)
     settled(site)
     PREPARED[name](site)
-    play(SITUATIONS[name], here, environment)
+    play(SITUATIONS[name].replace("2026-01-01", NEW_YEAR), here, environment)
     # In the end the directory is as it should be; a suspicion alone changed nothing in it.
     site.golden("verify")
 
@@ -443,13 +447,13 @@ def test_every_example_can_be_typed(line: str, reader: tuple[Path, dict[str, str
         keep.touch(mode=0o600)
         keep.write_text('anchor_to = "file:kept"\n')
         anchor = (here / "anchor.txt").read_text().splitlines()[-1]
-        (keep.parent / "kept").write_text(f"{anchor}  2025-12-31T12:00:00.000000Z\n")
+        (keep.parent / "kept").write_text(f"{anchor}  {NEW_YEAR}T02:00:00.000000Z\n")
     site = Site(here, {**env, "HOME": str(here)})
     for start, commands in BEFORE.items():
         for command in commands if line.startswith(start) else ():
             site.golden(*command)
     env = site.environment
-    argv = [str(golden_command()), *shlex.split(line)[1:]]
+    argv = [str(golden_command()), *shlex.split(line.replace("2026-01-01", NEW_YEAR))[1:]]
     done = subprocess.run(
         argv, cwd=here, env=env, stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False
     )

@@ -11,7 +11,8 @@ from golden.ledger import Anchor
 from tests.e2e.shell import ACTIVE_KID, Answer, Shell
 from tests.unit.golden.test_repository import git
 
-TIMES = ("2026-01-01T00:00:00.000000Z", "2026-02-01T00:00:00.000000Z", "2026-03-01T00:00:00.000000Z")
+# After the lines were written: sooner nobody can have stored an anchor of them.
+TIMES = ("2101-01-01T00:00:00.000000Z", "2101-02-01T00:00:00.000000Z", "2101-03-01T00:00:00.000000Z")
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_people_can_copy_the_whole_line_however_narrow_the_terminal(recorded: Sh
 
 
 def test_the_first_one_before_the_leak_is_the_one_to_take(recorded: Shell, kept: list[Anchor]) -> None:
-    found = rows(recorded.golden("anchors", "--before", "2026-02-15T12:00+02:00", "--json"))
+    found = rows(recorded.golden("anchors", "--before", "2101-02-15T12:00+02:00", "--json"))
     assert [row["anchor"] for row in found] == [str(kept[1]), str(kept[0])]
     done = recorded.golden("verify", "--anchor", found[0]["anchor"])
     assert done.code == 0, done
@@ -83,6 +84,19 @@ def test_nothing_from_before_the_leak_is_4_and_says_what_was_left_out(recorded: 
     done = recorded.golden("anchors", "--before", TIMES[0])
     assert (done.code, Anchor.find(done.stdout)) == (4, [])
     assert "3 anchors that were stored later" in done.stderr
+
+
+def test_an_anchor_said_to_be_older_than_its_line_is_no_good(recorded: Shell, place: Path) -> None:
+    """Whoever can write where anchors are kept would have one from after the leak chosen."""
+    place.write_text(f"{anchor_of(recorded)}  2026-01-01T00:00:00.000000Z\n")
+    done = recorded.golden("anchors")
+    assert done.code == 3
+    assert "✗ stored 2026-01-01T00:00:00.000000Z" in done.stdout
+    assert "IT CANNOT HAVE BEEN STORED THEN" in done.stdout
+    chosen = recorded.golden("anchors", "--before", "2026-01-02", "--json")
+    assert (chosen.code, rows(chosen)) == (3, [])
+    (row,) = rows(recorded.golden("anchors", "--json"))
+    assert (row["extends"], row["possible"]) == ("yes", False)
 
 
 def test_few_are_shown_and_the_rest_counted(recorded: Shell, kept: list[Anchor]) -> None:

@@ -185,6 +185,7 @@ def test_a_secret_too_weak_for_golden_v1_verifies_beside_a_keyring(shell: Shell)
     assert kid in unnamed.stderr
     done = shell.golden(*IMPORT, "--key", kid, "--json", env=env)
     assert done.code == 3
+    assert "not used" not in done.stderr
     assert [name for name, outcome in outcomes(done.objects).items() if outcome == "imported"] == GOOD
     assert runs.AOS_SECRET.decode() not in done.stdout + done.stderr
     first, *_ = shell.golden("verify", "good-1", "--json").objects

@@ -263,6 +263,35 @@ def test_somebody_may_vouch_for_bytes_by_their_hash(leaked: Shell, snapshot: Sna
     assert "accept forged-1" in told.stdout
 
 
+def test_hashes_are_taken_as_the_dry_run_and_sha256sum_print_them(leaked: Shell) -> None:
+    dry = leaked.golden(*COMPROMISED, "--dry-run")
+    (line,) = [line for line in dry.stdout.splitlines() if re.match(r"  [0-9a-f]{64}  ", line)]
+    paths = sorted(leaked.store.glob("*.steps.jsonl"))
+    given = {
+        "printed": f"{line}\n",
+        "summed": "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  .golden/{path.name}\n" for path in paths),
+    }
+    for name, text in given.items():
+        leaked.write(name, text)
+        done = leaked.golden(*COMPROMISED, "--accept-unproven", f"@{name}", "--dry-run", "--json")
+        assert set(outcomes(done).values()) == {"resealed"}, name
+
+
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        ("r-1.steps.jsonl.sig", "names 'r-1.steps.jsonl.sig', which is no *.steps.jsonl"),
+        (".golden/ledger.jsonl", "names 'ledger.jsonl', which is no *.steps.jsonl"),
+        ("forged-2", "no recording forged-2 in .golden"),
+    ],
+)
+def test_a_hash_of_what_is_no_run_here_is_refused_before_anything_is_done(leaked: Shell, name: str, why: str) -> None:
+    leaked.write("mine.txt", f"{'0' * 64}  {name}\n")
+    before = everything(leaked.here)
+    assert why in leaked.golden(*COMPROMISED, "--accept-unproven", "@mine.txt", "--yes").refused()
+    assert everything(leaked.here) == before
+
+
 def test_a_hash_of_other_bytes_vouches_for_nothing(leaked: Shell) -> None:
     leaked.write("mine.txt", f"{'0' * 64}  forged-1\n")
     done = leaked.golden(*COMPROMISED, "--accept-unproven", "@mine.txt", "--yes", "--json")
@@ -348,6 +377,22 @@ def test_several_directories_are_rotated_at_once(leaked: Shell, snapshot: Snapsh
         assert verdicts == {"intact": 3, "revoked-key": 1}
 
 
+def test_each_of_several_directories_takes_the_anchor_that_is_its_own(three: Shell) -> None:
+    three.record("o-1", "--inputs", "@prices.json", "--dir", "other")
+    anchor = three.golden("verify", "--dir", "other", "--json").objects[-1]["anchor"]
+    three.write("new", runs.RETIRED + b"\n").chmod(0o600)
+    assert three.golden("keys", "add", "--source", "file:new", "--active").code == 0
+    refusal = three.golden(*COMPROMISED, ".golden", "other", "--yes").refused()
+    assert "no anchor that is given is of <here>/other, whose id is " in refusal
+    assert "recover" not in refusal
+    done = three.golden(*COMPROMISED, "--anchor", anchor, ".golden", "other", "./other/", "--dry-run", "--json")
+    assert done.code == 0
+    assert [row["run_id"] for row in done.objects[:-1]] == ["r-1", "r-2", "r-3", "o-1"], (
+        "a directory named twice is one"
+    )
+    assert set(outcomes(done).values()) == {"resealed"}
+
+
 def test_several_directories_in_json_say_which(rekeyed: Shell) -> None:
     shutil.copytree(rekeyed.store, rekeyed.here / "other")
     *rows, summary = rekeyed.golden(*SCHEDULED, ".golden", "other", "--yes", "--json").objects
@@ -429,6 +474,26 @@ def test_at_a_terminal_it_asks_and_shows_how_far_it_is(shop: Shell) -> None:
     assert code == 0
     assert re.search(r"signing .*\d+/210", shown)
     assert "210 runs: 210 resealed" in shown
+
+
+def test_the_question_alone_says_what_is_agreed_to(leaked: Shell) -> None:
+    before = goldens(leaked)
+    code, shown = at_a_terminal(leaked, *COMPROMISED, "-q", answer="n")
+    assert code == 2
+    shown = re.sub(r"\s+", " ", shown)
+    asked = rf"revoke {ACTIVE_KID} and sign 4 seals anew with {NEW_KID} \(hmac-sha256\), believing \S*\.golden up to "
+    assert re.search(rf"{asked}line 7 of 9, \S+Z, 3 runs, key {ACTIVE_KID}\? \[y/N\]", shown), shown
+    code, shown = at_a_terminal(leaked, "quarantine", "-q", "r-1", "r-2", "r-3", "forged-1", answer="n")
+    assert code == 2
+    assert "move 4 runs into quarantine: r-1, r-2, r-3, forged-1? [y/N]" in re.sub(r"\s+", " ", shown)
+    with (leaked.store / "ledger.jsonl").open("ab") as ledger:
+        ledger.write(b"rubbish\n")
+    code, shown = at_a_terminal(leaked, "recover", "-q", answer="n")
+    assert code == 2
+    assert re.search(
+        r"write down: 8 bytes at its end are .* kept in quarantine/\? \[y/N\]", re.sub(r"\s+", " ", shown)
+    ), shown
+    assert goldens(leaked) == before
 
 
 def test_a_bar_is_shown_to_nobody_who_does_not_watch(shop: Shell) -> None:

@@ -412,3 +412,22 @@ def test_verify_imports_no_code_of_the_project(recorded: Shell) -> None:
 
 def test_quiet_says_only_the_answer(damaged: Shell) -> None:
     assert damaged.golden("verify", "-q").stderr == ""
+
+
+def test_a_directory_given_as_a_run_is_told_how_it_is_named(recorded: Shell) -> None:
+    for name in (".golden/", "./.golden", "kept"):
+        if name == "kept":
+            (recorded.store).rename(recorded.here / "kept")
+        refusal = recorded.golden("verify", name).refused()
+        assert f"{name} is a directory, not a RUN" in refusal
+        assert f"golden verify --dir {name}" in refusal
+
+
+def test_an_anchor_is_not_passed_over_for_files_that_lie_elsewhere(recorded: Shell) -> None:
+    """Their ledger could have been rolled back, and the answer would be green for the wrong reason."""
+    anchor = recorded.anchor()
+    (recorded.store).rename(recorded.here / "kept")
+    path = "kept/r-1.steps.jsonl"
+    refusal = recorded.golden("verify", "--anchor", anchor, path).refused()
+    assert f"{path} lies outside .golden, which --anchor is about" in refusal
+    assert recorded.golden("verify", "--anchor", anchor, "--dir", "kept", f"./{path}").code == 0

@@ -302,9 +302,9 @@ def test_without_a_ledger_one_anchor_is_one_and_two_are_refused(tmp_path: Path) 
 @pytest.mark.parametrize(
     "text,why",
     [
-        ("", "no anchors"),
-        ("golden-anchor/v1 0 1 2", "no anchors"),
-        (str(ANCHOR)[:-1], "no anchors"),
+        ("", "is no anchor"),
+        ("golden-anchor/v1 0 1 2", "is no anchor"),
+        (str(ANCHOR)[:-1], "is no anchor"),
         ("@/no/such/file", "cannot be read"),
         ("@/dev/null", "holds no anchor"),
         ("@", "cannot be read"),
@@ -318,8 +318,26 @@ def test_what_gives_no_anchor_is_refused(site: Site, text: str, why: str) -> Non
 
 
 def test_none_of_this_directory_is_refused(site: Site) -> None:
-    with pytest.raises(UsageError, match="none of the 3 anchors"):
+    with pytest.raises(UsageError, match="no anchor that is given is of"):
         given([str(anchor) for anchor in OF_ANOTHER], site.seen())
+
+
+def test_one_anchor_for_several_directories_is_that_of_one(site: Site) -> None:
+    assert given([str(ANCHOR)], site.seen()) == ANCHOR
+    assert given([str(site.anchors[0])], site.seen(), alone=False) == site.anchors[0]
+    with pytest.raises(UsageError, match=f"of {site.folder}"):
+        given([str(ANCHOR)], site.seen(), alone=False)
+
+
+def test_a_moment_before_its_line_is_passed_over_where_another_is_possible(site: Site, place: Path) -> None:
+    late = "2101-01-01T00:00:00.000000Z"
+    for times, expected in (
+        (["2000-01-01T00:00:00.000000Z"], ("2000-01-01T00:00:00.000000Z", False)),
+        (["2000-01-01T00:00:00.000000Z", late], (late, True)),
+    ):
+        place.write_text("".join(f"{site.anchors[0]}  {time}\n" for time in times))
+        (one,) = site.known(f"file:{place}").kept
+        assert (one.stored, one.possible) == expected
 
 
 def test_a_revision_gives_the_anchor_that_its_ledger_had(site: Site) -> None:
