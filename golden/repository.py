@@ -61,17 +61,6 @@ class Commit(msgspec.Struct, frozen=True):
     subject: str
 
 
-def root(folder: str, environment: Mapping[str, str] | None = None) -> str | None:
-    """Return the top folder of the repository that holds `folder`, or None; raises UsageError."""
-    repository = Repository.holding(folder, environment)
-    return None if repository is None else repository.root
-
-
-def ledger_at(folder: str, rev: str, environment: Mapping[str, str] | None = None) -> bytes | None:
-    """Return the ledger of the directory `folder` as git has it at `rev`, or None; raises as `Repository` does."""
-    return Repository.required(folder, environment).ledger_at(rev)
-
-
 def hashes_at(folder: str, rev: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return run id → SHA-256 of each golden file's bytes as git has them at `rev`; raises as `Repository` does."""
     return Repository.required(folder, environment).hashes_at(rev)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tracemalloc
 import zlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from golden import repository
 from golden.errors import StoreError, TamperedError, UsageError
-from golden.repository import REF, Repository, hashes_at, ledger_at, root
+from golden.repository import REF, Repository, hashes_at
 
 LINES = [f"golden-anchor/v1 {n:032x} {n} {n:064x}" for n in range(1, 9)]
 
@@ -77,8 +78,12 @@ def loose(top: Path, oid: str) -> Path:
 # Reading
 
 
+def ledger_at(folder: str, rev: str, environment: Mapping[str, str] | None = None) -> bytes | None:
+    return Repository.required(folder, environment).ledger_at(rev)
+
+
 def test_a_folder_outside_git_has_no_repository(tmp_path: Path) -> None:
-    assert root(str(tmp_path)) is None
+    assert Repository.holding(str(tmp_path)) is None
     with pytest.raises(UsageError, match="no git repository"):
         ledger_at(str(tmp_path), "HEAD")
 
@@ -92,7 +97,7 @@ def test_no_ledger_at_a_revision_is_none(top: Path, folder: str) -> None:
     committed(top, {"else.txt": b""})
     assert ledger_at(str(top), "HEAD") is None
     assert ledger_at(str(top / "nowhere/at/all"), "HEAD") is None
-    assert root(folder) == str(top)
+    assert Repository.required(folder).root == str(top)
 
 
 def test_hashes_are_of_the_bytes_of_golden_files_directly_in_the_folder(top: Path, folder: str) -> None:
