@@ -21,7 +21,7 @@ from golden.clock import timestamp
 from golden.errors import GoldenError, KeyringError, LimitError, StoreError, TamperedError, UsageError
 from golden.event import MAX_HEADER, Extent
 from golden.files import is_locked, locked, open_folder, open_regular, put, sweep, write_all
-from golden.keyring import ALGORITHMS, Key, Keyring
+from golden.keyring import Key, Keyring
 from golden.ledger import (
     LEDGER,
     Anchor,
@@ -296,7 +296,7 @@ class Directory:
             TamperedError, KeyringError, StoreError: the ledger is not good; nothing is written.
         """
         if self.memory is not None:
-            self.memory.require_writable()
+            self.memory.require_writable(self.folder)
         with self._busy, open_folder(self.folder) as folder, locked(folder, LOCK):
             self._locked = True
             try:
@@ -316,7 +316,7 @@ class Directory:
             TamperedError, StoreError: they do not.
         """
         if self.memory is not None:
-            self.memory.require_writable()
+            self.memory.require_writable(self.folder)
         with self._busy, open_folder(self.folder) as folder, locked(folder, LOCK):
             self._locked = True
             try:
@@ -402,7 +402,8 @@ class Directory:
         watch = [anchor.lines for anchor in anchors]
         try:
             self.fold = fold = self._walked(fd, Fold(self.keyring, watch))
-            self.believed, self.written = revocations(fold.notable, self.keyring, forgotten, self._leaked)
+            vouched = _vouched(fold, anchors)
+            self.believed, self.written = revocations(fold.notable, self.keyring, forgotten, self._leaked, vouched)
             # What a line says is kept by the ledger itself: a thief's line must not outlive its being set aside.
             self.certain |= {entry.kid for entry in self.keyring if entry.state == "revoked"}
             self.keyring = self.keyring.with_revoked(self.believed)
@@ -472,13 +473,13 @@ class Directory:
                 f"the ledger is signed by {last.kid}, whose key is not at hand or revoked",
                 "provide the secret, or the keyring that has its public key",
             )
-        key = self.keyring.get(last.kid)
-        strongest = self.keyring.strongest
-        if key is not None and strongest is not None and ALGORITHMS.index(key.alg) > ALGORITHMS.index(strongest):
+        if self.keyring.is_weaker(last.kid, self.keyring.strongest):
             return Finding(
                 "unknown-key",
-                f"the last lines of the ledger are signed by {last.kid} alone, but this keyring asks for {strongest}",
-                f"`golden rotate --reason scheduled` signs after them, where the {strongest} key is at hand",
+                f"the last lines of the ledger are signed by {last.kid} alone, but this keyring asks for"
+                f" {self.keyring.strongest}",
+                "find out who wrote them; the next command that signs with the stronger key goes on after them, and"
+                " `golden rotate` names their runs unproven",
                 tolerable=True,
             )
         return None
@@ -532,6 +533,13 @@ class _Aside:
         return False
 
 
+def _vouched(fold: Fold, anchors: Iterable[Anchor]) -> int:
+    """Return how many lines somebody vouches for: by a signature that was checked, or an anchor that they extend."""
+    signed = [stretch.last + 1 for stretch in fold.stretches if stretch.good]
+    kept = [anchor.lines for anchor in anchors if (at := fold.moments.get(anchor.lines)) and at.anchor == anchor]
+    return max([0, *signed, *kept])
+
+
 def _reaches_beyond(fold: Fold, believed: Mapping[str, int]) -> bool:
     """Whether there are lines beyond what is believed of their keys."""
     return any(stretch.last >= believed.get(stretch.kid, stretch.last + 1) for stretch in fold.stretches)
@@ -542,7 +550,9 @@ def _rolled_back(fold: Fold, known: Anchor | None, anchors: Iterable[Anchor]) ->
         seen = "this host has seen it" if anchor is known else "an anchor says so"
         moment: Moment | None = fold.moments.get(anchor.lines)
         problem = None
-        if anchor.dir_id != fold.dir_id:
+        if not fold.lines:
+            problem = f"the ledger is empty, it had {anchor.lines} lines: {seen}"
+        elif anchor.dir_id != fold.dir_id:
             problem = f"the ledger is of another directory, {fold.dir_id}, expected {anchor.dir_id}: {seen}"
         elif moment is None:
             problem = f"the ledger has {fold.lines} lines, it had {anchor.lines}: {seen}"

@@ -335,6 +335,16 @@ class Keyring:
         entry = self._policy().get(kid)
         return None if entry is None else entry.state
 
+    def alg(self, kid: str) -> Algorithm | None:
+        """Return the algorithm of that kid, None where the keyring does not know it."""
+        entry = self._policy().get(kid)
+        return None if entry is None else entry.alg
+
+    def is_weaker(self, kid: str, alg: Algorithm | None) -> bool:
+        """Whether that kid is known, and of a weaker algorithm than `alg`."""
+        own = self.alg(kid)
+        return own is not None and alg is not None and ALGORITHMS.index(own) > ALGORITHMS.index(alg)
+
     def usable(self, kid: str) -> Key | None:
         """Return the key of that kid if it is at hand and not revoked."""
         return None if self.state(kid) == "revoked" else self.get(kid)

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from sys import intern
 from typing import Annotated, Literal
 
 import msgspec
@@ -257,12 +258,14 @@ def parse_line(line: bytes) -> tuple[Operation, bytes, str]:
 class Run(msgspec.Struct):
     """What the ledger says last of one run.
 
-    `digest` is the SHA-256 of the statement believed last (b"" where there is none), `place` where its line begins,
-    `earlier` the digests believed before; `present` says whether its files should lie here.
+    `kid` is the key that said it. `digest` is the SHA-256 of the statement believed last (b"" where there is none),
+    `place` where its line begins, `earlier` the digests believed before; `present` says whether its files should lie
+    here.
     """
 
     op: str
     seq: int
+    kid: str
     file_id: str | None
     present: bool = True
     digest: bytes = b""
@@ -294,8 +297,8 @@ class Fold:
     """A forward pass over the lines of one ledger: checks form and order, and adds up what they say.
 
     `effect(seq, kid)` says whether a line counts. Attributes: `lines` (how many), `hash` of the last, `offset` of the
-    next, `dir_id`, `runs` by run id, `notable` lines, `stretches`, the last `rotated` line, `moments` at the
-    line numbers in `watch`.
+    next, `dir_id`, `runs` by run id, `notable` lines, `stretches`, the last `rotated` line, `since` (the first `seq` by
+    which a key had signed anything), `moments` at the line numbers in `watch`.
     """
 
     def __init__(
@@ -316,6 +319,7 @@ class Fold:
         self.stretches: list[Stretch] = []
         self.moments: dict[int, Moment] = {}
         self.rotated: Rotate | None = None
+        self.since: dict[str, int] = {}
         self._last: tuple[bytes, str] = (b"", "")
         self._last_seen: Line | None = None
 
@@ -352,6 +356,7 @@ class Fold:
             if not self.stretches or self.stretches[-1].kid != operation.kid:
                 self.settle()
                 self.stretches.append(Stretch(operation.kid, operation.seq))
+                self.since.setdefault(operation.kid, operation.seq)
             self.stretches[-1].last = operation.seq
             self._last = (body, mac)
             self._add(operation)
@@ -388,6 +393,8 @@ class Fold:
             self._of(operation)
         elif isinstance(operation, Rotate):
             self.rotated = operation
+            for kid in operation.keys:
+                self.since.setdefault(kid, operation.seq)
         if type(operation) in NOTABLE:
             self.notable.append(operation)
 
@@ -395,19 +402,21 @@ class Fold:
         run = self.runs.get(operation.run_id)
         op = _OPS[type(operation)]
         if run is None:
-            run = self.runs[operation.run_id] = Run(op, operation.seq, operation.file_id)
-        run.op, run.seq, run.present = op, operation.seq, True
+            run = self.runs[operation.run_id] = Run(op, operation.seq, operation.kid, operation.file_id)
+        # Few keys sign many lines: each kid is kept once.
+        run.op, run.seq, run.kid, run.present = op, operation.seq, intern(operation.kid), True
         run.file_id = operation.file_id or run.file_id
         return run
 
 
 def revocations(
-    lines: Iterable[Operation], keyring: Keyring, revoked: Iterable[str], leaked: Mapping[str, int]
+    lines: Iterable[Operation], keyring: Keyring, revoked: Iterable[str], leaked: Mapping[str, int], vouched: int
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Say of each revoked key how many lines of this ledger stay believed if it signed them.
 
-    A key is revoked by the keyring, by what this host remembers (`revoked`), by whoever asks (`leaked`), or by a line.
-    Where two keys revoke each other, the one that the keyring calls active is heard first, then the retired.
+    A key is revoked by the keyring, by what this host remembers (`revoked`), by whoever asks (`leaked`), or by one of
+    the first `vouched` lines: what nobody vouches for anybody may have written. Where two keys revoke each other, the
+    one that the keyring calls active is heard first, then the retired; a weaker one never takes an active one's place.
 
     Returns:
         How many lines count of each revoked key; what the ledger's own lines say of that.
@@ -420,6 +429,9 @@ def revocations(
         # A key whose revocation nobody wrote down has said nothing that counts.
         limit = believed.get(line.kid, 0 if line.kid in sure else None)
         if line.believed is UNSET or line.kid == line.key or (limit is not None and line.seq >= limit):
+            continue
+        usurps = keyring.state(line.key) == "active" and keyring.is_weaker(line.kid, keyring.alg(line.key))
+        if line.seq >= vouched or usurps:
             continue
         believed[line.key] = min(line.believed, believed.get(line.key, line.believed))
         written[line.key] = min(line.believed, written.get(line.key, line.believed))

@@ -15,16 +15,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from golden.aos import is_aos_seal
-from golden.chain import split_line
+from golden.aos import is_aos_header, is_aos_seal
+from golden.chain import Walk, split_line
 from golden.clock import timestamp
 from golden.directory import Directory
 from golden.errors import FormatError, GoldenError, StoreError, UsageError
 from golden.event import RunEnd, parse_event, parse_header
 from golden.files import exists, is_temporary, locked, open_folder, open_regular, sync_all, temporary
-from golden.keyring import ED25519, HMAC_SHA256, Entry, Key, Keyring
-from golden.ledger import Accept, Anchor, KeyState, Rotate, Sealed, draft
+from golden.keyring import ALGORITHMS, ED25519, HMAC_SHA256, Key, Keyring
+from golden.ledger import Accept, Anchor, KeyState, Rotate, Run, draft
 from golden.lines import BLOCK, Splitter, blocks, first_line, read_full
+from golden.repair import finish
 from golden.seal import (
     MAX_SEAL,
     Accepted,
@@ -38,6 +39,7 @@ from golden.seal import (
     statement_line,
 )
 from golden.store import SEAL_SUFFIX, GoldenFile, Store, stems
+from golden.verdict import last_event_type
 
 Reason = Literal["scheduled", "compromised"]
 Word = Literal["resealed", "already", "tampered", "rolled-back", "missing", "unproven", "live", "failed"]
@@ -68,7 +70,6 @@ class Made(msgspec.Struct, frozen=True):
     outcome: Outcome
     temporary: str | None = None
     before: bytes | None = None
-    statement: Statement | None = None
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -82,6 +83,7 @@ class Plan(msgspec.Struct, frozen=True):
         kept: run id → SHA-256 of bytes that git has kept, where there is no ledger.
         keep_old: leave good signatures by retired keys where they are.
         note: free text for the ledger.
+        safe: kids that stay although they were in use before the leak.
     """
 
     reason: Reason
@@ -91,10 +93,11 @@ class Plan(msgspec.Struct, frozen=True):
     kept: Mapping[str, str] | None = None
     keep_old: bool = False
     note: str | None = None
+    safe: frozenset[str] = frozenset()
 
 
 def leaked_keys(keyring: Keyring, safe: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the kids that a leak makes worthless: every key older than the newest active HMAC key.
+    """Return the kids that a leak makes worthless: all but the active HMAC key, and active Ed25519 keys made after it.
 
     Raises:
         UsageError: there is no newer key yet, or a key is called `safe` that is none of Ed25519.
@@ -111,22 +114,19 @@ def leaked_keys(keyring: Keyring, safe: Iterable[str] = ()) -> tuple[str, ...]:
     newest = next((entry for entry in entries if entry.alg == HMAC_SHA256 and entry.state == "active"), None)
     if newest is None:
         raise UsageError("no HMAC key is active", hint="`golden keys add --generate --active` makes one")
-    at = entries.index(newest)
-    older = [
+    later = {
         entry.kid
-        for n, entry in enumerate(entries)
-        if entry.kid not in {newest.kid, *safe} and _made(entry, n) <= _made(newest, at)
-    ]
-    if not older:
+        for entry in entries
+        if entry.alg == ED25519 and entry.state == "active" and entry.created and newest.created
+        if entry.created >= newest.created
+    }
+    leaked = tuple(entry.kid for entry in entries if entry.kid not in {newest.kid, *safe, *later})
+    if not leaked:
         raise UsageError(
             f"no key is older than the active key {newest.kid}: it would be the leaked one",
             hint="make a new one first: `golden keys add --generate --active`",
         )
-    return tuple(older)
-
-
-def _made(entry: Entry, position: int) -> tuple[str, int]:
-    return (entry.created or "", position)
+    return leaked
 
 
 class Rotation:
@@ -152,6 +152,8 @@ class Rotation:
         if not self.signers:
             hint = "see `golden keys list`; `golden keys add --generate --active` makes one"
             raise UsageError("no active key is at hand to sign with", hint=hint)
+        self._own = {key.kid for key in self.signers}
+        self._require_new_keys()
         self.done: Counter[str] = Counter()
         self._accepting: dict[str, Statement] = {}
 
@@ -202,9 +204,10 @@ class Rotation:
         """Take what is accepted by hash into the ledger, so that it is believed from now on."""
         found = {}
         for run_id, sha256 in self.plan.accepted.items():
-            proof = self._prove(run_id)
-            if proof.outcome.outcome == "unproven" and proof.outcome.sha256 == sha256:
-                statement = self._restated(run_id, sha256)
+            # What cannot be read is named when its turn comes.
+            with suppress(OSError, GoldenError):
+                outcome = self._prove(run_id).outcome
+                statement = self._restated(run_id, sha256) if outcome.outcome == "unproven" else None
                 if statement is not None:
                     found[run_id] = statement
         if self.directory.present and found and not self.dry_run:
@@ -224,12 +227,12 @@ class Rotation:
         try:
             proof = self._prove(run_id)
             if proof.outcome.outcome != "resealed" or self.dry_run:
-                return Made(proof.outcome, statement=proof.statement)
+                return Made(proof.outcome)
             with open_folder(self.folder) as folder:
                 name = f"{run_id}{SEAL_SUFFIX}"
                 like = os.stat(name.removesuffix(".sig"), dir_fd=folder, follow_symlinks=False)
                 made = temporary(folder, name, proof.seal, like)
-            return Made(proof.outcome, made, proof.before, proof.statement)
+            return Made(proof.outcome, made, proof.before)
         except (OSError, GoldenError) as error:
             return Made(_failed(run_id, error))
 
@@ -292,9 +295,8 @@ class Rotation:
         kept = self._kept(line, seal, signed)
         to_kid = self.signers[0].kid
         data = make_seal(line, self.signers, kept)
-        statement = parse_seal(data).statement
         word: Word = "already" if sealed == data or self._is_done(line, seal, signed, kept) else "resealed"
-        return _Proof(Outcome(run_id, word, from_kid, to_kid, sha256), seal=data, before=sealed, statement=statement)
+        return _Proof(Outcome(run_id, word, from_kid, to_kid, sha256), seal=data, before=sealed)
 
     def _line(  # noqa: PLR0911  one return per kind of proof, the first that holds
         self, run_id: str, found: Outcome, size: int, seal: Seal | None, signed: Signed | None
@@ -308,7 +310,7 @@ class Rotation:
         if line is not None:
             said = parse_statement(line)
             if (said.bytes, said.sha256) == (size, found.sha256):
-                return line, None
+                return (None, self._doubtful(found)) if self._is_doubtful(known, signed, fits=fits) else (line, None)
             digest = hashlib.sha256(seal.line).digest() if seal else b""
             if fits and known and digest in known.earlier:
                 problem = "this is an earlier version of the run; the ledger knows a later one"
@@ -320,23 +322,57 @@ class Rotation:
             return None, replace(found, outcome="tampered", problem=signed.problem, hint=_RESTORE)
         if self._accepting.get(run_id) is not None:
             return statement_line(self._accepting[run_id]), None
-        listed = not self.directory.present or (
-            known is not None and known.present and own is not None and known.file_id == own.file_id
-        )
-        trusted = seal is not None and signed is not None and bool(signed.good) and listed
-        if seal is not None and trusted and fits:
-            return seal.line, None
-        if self.plan.kept is not None and self.plan.kept.get(run_id) == found.sha256:
+        trusted = seal is not None and self._is_trusted(run_id, found, known, seal, signed)
+        if self.plan.kept is not None and self.plan.kept.get(run_id) == found.sha256 and not (trusted and fits):
             rebuilt = self._restated(run_id, found.sha256 or "", accepted=False)
             return (statement_line(rebuilt), None) if rebuilt else (None, None)
-        if trusted:
+        if seal is None or not trusted:
+            return None, None
+        if self._is_doubtful(known, signed, fits=fits):
+            return None, self._doubtful(found)
+        if not fits:
             return None, replace(found, outcome="tampered", problem="its bytes do not match the seal", hint=_RESTORE)
-        return None, None
+        return seal.line, None
+
+    def _is_trusted(self, run_id: str, found: Outcome, known: Run | None, seal: Seal, signed: Signed | None) -> bool:
+        """Whether the signature on a seal proves what it says, where the ledger has no statement of the run."""
+        if signed is None or not signed.good:
+            return False
+        if self.directory.present:
+            if known is None or not known.present or known.file_id != seal.statement.file_id:
+                return False
+            # After a leak a new signature may stand on what the thief had signed: the run must have begun under it too.
+            return self.plan.reason == "scheduled" or {known.kid, signed.kid} <= self._own
+        if self.plan.reason == "scheduled" or (self.plan.kept or {}).get(run_id) == found.sha256:
+            return True
+        file = GoldenFile(self.folder, run_id)
+        return _is_recorded_under(file, self.directory.keyring, found.sha256)
+
+    def _is_doubtful(self, known: Run | None, signed: Signed | None, *, fits: bool) -> bool:
+        """Whether nobody vouches for a run but a weaker key than those that had signed the ledger before.
+
+        What was there when the stronger algorithm came into use is believed; whoever has no more than the weaker key
+        could have added the rest.
+        """
+        keyring = self.directory.keyring
+        alg = keyring.strongest
+        if known is None or alg in {None, ALGORITHMS[-1]} or (fits and signed is not None and signed.kid is not None):
+            return False
+        since = [seq for kid, seq in self.directory.fold.since.items() if keyring.alg(kid) == alg]
+        return bool(since) and known.seq > min(since) and keyring.alg(known.kid) != alg
+
+    def _doubtful(self, found: Outcome) -> Outcome:
+        alg = self.directory.keyring.strongest
+        problem = f"no {alg} key has signed for it, as they have for others before it: whoever has the weaker key could"
+        hint = (
+            "find out who recorded it; vouch for its bytes (--accept-unproven), or set it apart (`golden quarantine`)"
+        )
+        return msgspec.structs.replace(found, problem=problem, hint=hint)
 
     def _named(self, found: Outcome, file: GoldenFile, sealed: bytes | None) -> Outcome:
         """Say of a run that is not proven what it is."""
         unsealed = sealed is None
-        if found.outcome != "unproven":
+        if found.outcome != "unproven" or found.problem is not None:
             return found
         replace = msgspec.structs.replace
         if unsealed and not _has_ended(file):
@@ -393,6 +429,8 @@ class Rotation:
             signing = head.signing if head else None
             if digest.hexdigest() != sha256 or splitter.rest or signing is None or not isinstance(end, RunEnd):
                 return None
+            if head is None or head.run_id != run_id:
+                return None
             who = Accepted(self.directory.actor, timestamp(), None, self.plan.note or "accepted by hash")
             return Statement(
                 accepted=who if accepted else msgspec.UNSET,
@@ -413,21 +451,13 @@ class Rotation:
             os.close(fd)
 
     def _put(self, batch: list[Made]) -> Iterator[Outcome]:
-        unlisted = []
         with open_folder(self.folder) as folder:
             if any(made.temporary for made in batch):
                 self._make_durable(folder, batch)
             for made in batch:
                 outcome = made.outcome if made.temporary is None else self._replace(folder, made)
-                known = self.directory.runs.get(outcome.run_id)
-                if outcome.outcome in {"resealed", "already"} and known and not known.digest and made.statement:
-                    unlisted.append(made.statement)
                 self.done[outcome.outcome] += 1
                 yield outcome
-        if unlisted and self.directory.present and not self.dry_run:
-            with self.directory.writing():
-                lines = (draft(Sealed, run_id=s.run_id, file_id=s.file_id, seal=s) for s in unlisted)
-                self.directory.append(*lines)
 
     def _make_durable(self, folder: int, batch: list[Made]) -> None:
         try:
@@ -465,6 +495,36 @@ class Rotation:
                 if exists(folder, entry):
                     os.unlink(entry, dir_fd=folder)
 
+    def _require_new_keys(self) -> None:
+        """Refuse to trust a key that had signed before the leak: it lay where the others did."""
+        anchor, fold = self.plan.anchor, self.directory.fold
+        if self.plan.reason != "compromised" or anchor is None or not self.directory.present:
+            return
+        before = {kid for kid, seq in fold.since.items() if seq < anchor.lines}
+        runs = ((run.seq, run_id) for run_id, run in self.directory.runs.items() if run.seq < anchor.lines)
+        last = max(runs, default=None)
+        if last is not None:
+            before |= self._recorders(last[1])
+        for entry in self.directory.keyring:
+            if entry.state == "active" and entry.kid in before - self.plan.safe:
+                hint = f"make a new one first: `golden keys add --generate --active --alg {entry.alg}`"
+                if entry.alg == ED25519:
+                    hint += f"; --safe {entry.kid} says that it never lay there"
+                raise UsageError(f"key {entry.kid} was in use at the anchor and may have leaked too", hint=hint)
+
+    def _recorders(self, run_id: str) -> set[str]:
+        """Return the key whose MACs a run's file claims; the ledger may be signed by another one alone."""
+        with suppress(OSError, GoldenError):
+            fd = open_regular(GoldenFile(self.folder, run_id).place)
+            if fd is not None:
+                try:
+                    header = parse_header(first_line(fd) or b"")
+                finally:
+                    os.close(fd)
+                if header and header.signing:
+                    return {header.signing.kid}
+        return set()
+
     def _require_proof(self) -> None:
         plan, listed, found = self.plan, self.directory.present, self.directory.finding
         if not listed and found is not None and (self.store.ledger or self.directory.exists):
@@ -493,7 +553,6 @@ class _Proof(msgspec.Struct, frozen=True):
     outcome: Outcome
     seal: bytes = b""
     before: bytes | None = None
-    statement: Statement | None = None
 
 
 def parse_statement(line: bytes) -> Statement:
@@ -537,11 +596,30 @@ def _has_ended(file: GoldenFile) -> bool:
     if fd is None:
         return False
     try:
-        size = os.fstat(fd).st_size
-        tail = os.pread(fd, min(size, 1 << 16), max(0, size - (1 << 16)))
+        # A file of the AOS system has no events of ours, and is not being written here.
+        return is_aos_header(first_line(fd) or b"") or last_event_type(fd) == "run_end"
     finally:
         os.close(fd)
-    return b'"event_type":"run_end"' in tail.removesuffix(b"\n").rpartition(b"\n")[2] and tail.endswith(b"\n")
+
+
+def _is_recorded_under(file: GoldenFile, keyring: Keyring, sha256: str | None) -> bool:
+    """Whether these bytes are events with good MACs by keys that are not revoked: nobody else can have written them."""
+    walk, splitter, digest = Walk(keyring), Splitter(), hashlib.sha256()
+    fd = open_regular(file.place)
+    if fd is None:
+        return False
+    try:
+        for block in blocks(fd):
+            digest.update(block)
+            for line in splitter.feed(block):
+                event = walk.feed(line)
+                if event.golden is not None and keyring.usable(event.golden.kid) is None:
+                    return False
+    except GoldenError:
+        return False
+    finally:
+        os.close(fd)
+    return walk.ended and not splitter.rest and digest.hexdigest() == sha256
 
 
 def _failed(run_id: str, error: OSError | GoldenError) -> Outcome:
@@ -564,6 +642,8 @@ def rotate(
     with rotation.alone():
         rotation.revoke()
         revoked()
+        if not rotation.dry_run:
+            finish(rotation.directory)
         rotation.accept()
         yield from rotation.settle(work(rotation.make, rotation.runs() if runs is None else runs))
         rotation.finish()

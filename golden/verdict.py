@@ -239,7 +239,7 @@ def _judge(judged: Judge, file: GoldenFile, fd: int, directory: Directory) -> Ve
     if (sealed is None or is_aos_seal(sealed)) and line is not None and is_aos_header(line):
         return _judge_aos(judged, file, fd, line, sealed, keyring)
     known = directory.runs.get(file.stem)
-    if sealed is None and ((known and known.digest) or _last_event_type(fd) == "run_end"):
+    if sealed is None and ((known and known.digest) or last_event_type(fd) == "run_end"):
         sealed = _await_seal(file)
         if sealed is None:
             hint = "restore the .sig from backup; if its recorder said that it could not seal, record the run again"
@@ -366,8 +366,11 @@ def _judge_live(judged: Judge, file: GoldenFile, fd: int, keyring: Keyring, kid:
     return judged("live", "the run has not ended", hint, writer=writer)
 
 
-def _last_event_type(fd: int) -> str | None:
-    # Of the last whole line: bytes after the last LF are no line, and take nothing back.
+def last_event_type(fd: int) -> str | None:
+    """Return the type of the last event, None where there is none.
+
+    Of the last whole line: bytes after the last LF are no line, and take nothing back.
+    """
     try:
         for _, line in backward(reader(fd), os.fstat(fd).st_size):
             body, _ = split_line(line)

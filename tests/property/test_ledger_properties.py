@@ -127,7 +127,7 @@ def history(acts: list[Act], scribe: Scribe | None = None) -> Scribe:
 
 def heard(scribe: Scribe, ring: Keyring) -> dict[str, int]:
     lines: list[Operation] = [parse_line(line[:-1])[0] for line in scribe.lines]
-    return revocations(lines, ring, [], {})[0]
+    return revocations(lines, ring, [], {}, len(lines))[0]
 
 
 def told(scribe: Scribe, key: Key | None) -> dict[str, int]:

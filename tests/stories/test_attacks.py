@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
+from golden.canonical import sha256_hex
 from golden.errors import GoldenError, TamperedError, UsageError
 from golden.event import Extent
 from golden.keyring import HmacKey, Keyring, new_secret, unb64
@@ -435,6 +436,52 @@ def test_a_ledger_cannot_be_begun_where_this_host_remembers_one(leak: Leak) -> N
     assert not (leak.world.goldens / LEDGER).exists()
 
 
+@pytest.mark.parametrize("change", ["removed", "emptied", "first line"])
+def test_a_ledger_lost_after_a_leak_is_begun_anew_without_what_the_leaked_key_signed(leak: Leak, change: str) -> None:
+    """There is no copy of the ledger; of the runs there is one, and a list of their hashes is made from it."""
+    world = leak.world
+    leak.thief.record("f")
+    leak.thief.forge("a", file_id=world.seal("a").statement.file_id)
+    data = (world.goldens / LEDGER).read_bytes()
+    if change == "removed":
+        (world.goldens / LEDGER).unlink()
+    else:
+        (world.goldens / LEDGER).write_bytes(b"" if change == "emptied" else b"x" + data)
+    leak.new = world.new_key()
+    done = world.golden("recover", "--yes")
+    assert done.code == 0, done
+    for run_id in "abcf":
+        assert f"run {run_id} is not listed: signed by {world.old}, which is not active" in done.stdout
+    assert "golden rotate --accept-unproven @FILE" in done.stderr
+    assert world.verify().said == (of("unlisted", "a", "b", "c", "f"), "intact", 3)
+    plan = world.rotate("--reason", "scheduled", "--dry-run")
+    assert plan.by == of("unproven", "a", "b", "c", "f")
+    for run_id in "abc":
+        (world.goldens / f"{run_id}.steps.jsonl").write_bytes(world.backup[f"{run_id}.steps.jsonl"])
+    hashes = ((sha256_hex(world.backup[f"{run_id}.steps.jsonl"]), run_id) for run_id in "abc")
+    (world.here / "honest.txt").write_text("".join(f"{sha256}  {run_id}\n" for sha256, run_id in hashes))
+    rotated = world.rotate("--reason", "scheduled", "--accept-unproven", "@honest.txt")
+    assert rotated.said == (RESEALED | {"f": "unproven"}, None, 4)
+    world.only_honest(leak.new, restated=True)
+    assert world.golden("quarantine", "f", "--yes").code == 0
+    assert world.golden("keys", "revoke", world.old, "--yes").code == 0
+    assert world.verify().said == (GOOD, "intact", 0)
+
+
+@pytest.mark.parametrize("kid", ["old", "stranger"])
+def test_a_revocation_of_the_new_key_by_nobody_is_cut_off_by_recover(leak: Leak, kid: str) -> None:
+    """Without a key: a line in the name of another one says that the new key is revoked from the beginning."""
+    leak.respond()
+    thief = Thief(leak.world, runs.STRANGER)
+    if kid == "old":
+        thief.key.kid = leak.world.old
+    line = draft(KeyState, alg="hmac-sha256", key=leak.new, state="revoked", believed=0, reason=None)
+    thief.append(line)
+    assert leak.clear().said == (GOOD, "intact", 0)
+    leak.world.record("d")
+    assert leak.world.verify().said == (GOOD | {"d": "intact"}, "intact", 0)
+
+
 # With a leaked key: what the responder may do, and may not.
 
 
@@ -812,13 +859,13 @@ def test_an_edited_keyring_brings_no_revoked_key_back(leak: Leak, name: str, who
     leak.world.policy.write_text("[[key]]".join([head, *kept]))
     done = host.verify()
     assert done.code in {3, 4}
-    fooled = (name, who) == ("states swapped", "who never saw it")
+    fooled = name in {"states swapped", "the new key forgotten"} and who == "who never saw it"
     if fooled:
         # Who can write the keyring that a verifier uses decides what it believes: a limit, and said to be one.
         assert done.by["f"] == "intact"
     else:
         assert done.by["f"] == ("unknown-key" if KEYRINGS[name][0] is None else "revoked-key")
-    if KEYRINGS[name][1] != "active" and not fooled:
+    if KEYRINGS[name][1] != "active" and (name, who) != ("states swapped", "who never saw it"):
         with pytest.raises(GoldenError):
             runs.record(host.store(), "d", [runs.start(), runs.end()])
     leak.world.policy.write_text(before)

@@ -10,7 +10,7 @@ import pytest
 from golden.canonical import canonical_bytes, pae
 from golden.errors import TamperedError, UsageError
 from golden.event import Extent
-from golden.keyring import Ed25519Key, HmacKey, Key, Keyring, b64, key_from
+from golden.keyring import Ed25519Key, HmacKey, Key, Keyring, b64, entry_of, key_from
 from golden.ledger import (
     FORMS,
     NOTABLE,
@@ -392,9 +392,9 @@ def heard(
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Return (believed, written) with letters for the keys."""
     lines: list[Operation] = [parse_line(line[:-1])[0] for line in scribe.lines]
-    names = {A.kid: "A", B.kid: "B", C.kid: "C"}
+    names = {A.kid: "A", B.kid: "B", C.kid: "C", E.kid: "E"}
     asked = {key.kid: n for key, n in (leaked or {}).items()}
-    believed, written = revocations(lines, ring, [key.kid for key in revoked], asked)
+    believed, written = revocations(lines, ring, [key.kid for key in revoked], asked, len(lines))
     return (
         {names[kid]: n for kid, n in believed.items()},
         {names[kid]: n for kid, n in written.items()},
@@ -454,3 +454,23 @@ def test_a_revocation_by_a_weaker_key_counts_as_long_as_nobody_revoked_that_one(
 def test_a_stranger_is_heard_last() -> None:
     scribe = Scribe(A).revoked(C, A, 0).revoked(C, B, 0).revoked(B, C, 1)
     assert heard(scribe, TWO_KEYS) == ({"C": 1}, {"C": 1})
+
+
+def test_a_line_that_nobody_vouches_for_takes_no_key_out() -> None:
+    lines = [parse_line(line[:-1])[0] for line in Scribe(A).revoked(A, B, 1).revoked(A, C, 1).lines]
+    assert revocations(lines, TWO_KEYS, [], {}, 2)[0] == {B.kid: 1}
+    assert revocations(lines, TWO_KEYS, [], {}, 1)[0] == {}
+
+
+def test_a_weaker_key_takes_no_active_one_out() -> None:
+    both = Keyring.of([entry_of(A, "active"), entry_of(E, "active")], lambda _: None)
+    only = Keyring.of([entry_of(A, "active"), entry_of(E, "retired")], lambda _: None)
+    assert heard(Scribe(E).revoked(A, E, 1), both) == ({}, {})
+    assert heard(Scribe(E).revoked(A, E, 1), only) == ({"E": 1}, {"E": 1})
+    assert heard(Scribe(A).revoked(E, A, 1), both) == ({"A": 1}, {"A": 1})
+
+
+def test_the_first_line_that_a_key_signed_or_was_signed_with_is_known() -> None:
+    scribe = Scribe(A).opened(A, "r-1").opened(B, "r-2").opened(A, "r-3")
+    assert folded(scribe).since == {A.kid: 0, B.kid: 2}
+    assert folded(scribe).runs["r-2"].kid == B.kid

@@ -1,0 +1,121 @@
+"""How a thief could have a new key vouch for what an old one signed, and why that does not work.
+
+In each story somebody honest uses the new key before the leak is known, or follows a hint.
+"""
+
+import msgspec
+import pytest
+
+from golden.canonical import sha256_hex
+from golden.ledger import KeyState, Open, Sealed, draft
+from tests.stories.world import Leak, Thief, World, commit, fold, of
+
+GOOD = of("intact", "a", "b", "c")
+RESEALED = of("resealed", "a", "b", "c")
+
+
+@pytest.mark.parametrize("writer", ["record", "rotate", "recover"])
+def test_a_run_that_the_thief_began_and_sealed_is_ended_by_no_new_key(leak: Leak, writer: str) -> None:
+    statement = leak.thief.forge("f")
+    leak.thief.append(draft(Open, run_id="f", file_id=statement.file_id))
+    leak.new = leak.world.new_key()
+    if writer == "record":
+        leak.world.record("later")
+    elif writer == "rotate":
+        assert leak.world.rotate("--reason", "scheduled").code == 0, "nobody knows yet"
+        leak.world.record("later")
+    else:
+        assert leak.world.golden("recover", "--yes").code == 0
+    assert fold(leak.world).runs["f"].op == "open"
+    done = leak.world.rotate(*leak.reason)
+    assert (done.by["f"], done.code) == ("unproven", 4)
+    later = {} if writer == "recover" else of("intact", "later")
+    assert leak.clear("f").said == (GOOD | later, "intact", 0)
+
+
+def test_in_git_a_rotation_between_leak_and_discovery_proves_nothing(git: World) -> None:
+    revision = commit(git)
+    thief = Thief(git, git.secret())
+    thief.forge("f")
+    thief.forge("b", file_id=git.seal("b").statement.file_id)
+    new = git.new_key()
+    assert git.rotate("--reason", "scheduled").by == RESEALED | {"f": "resealed"}, "nobody knows yet"
+    git.record("later")
+    done = git.rotate("--reason", "compromised", "--anchor", f"git:{revision}")
+    assert done.by == of("already", "a", "c") | of("unproven", "b", "f") | of("already", "later")
+    assert (done.code, git.states()[git.old], git.states()[new]) == (4, "revoked", "active")
+
+
+def test_in_git_a_file_whose_events_only_claim_the_new_key_is_not_proven(git: World) -> None:
+    revision = commit(git)
+    new = git.new_key()
+    thief = Thief(git, git.secret())
+    path = git.goldens / "f.steps.jsonl"
+    statement = thief.forge("f")
+    data = path.read_bytes().replace(git.old.encode(), new.encode())
+    path.write_bytes(data)
+    thief.sign(msgspec.structs.replace(statement, sha256=sha256_hex(data), bytes=len(data)))
+    assert git.rotate("--reason", "scheduled").by["f"] == "resealed", "nobody knows yet"
+    assert git.rotate("--reason", "compromised", "--anchor", f"git:{revision}").by["f"] == "unproven"
+
+
+def test_the_weaker_key_takes_the_stronger_one_out_for_nobody(pair: World) -> None:
+    strong = next(kid for kid in pair.states() if kid != pair.old)
+    lines = fold(pair).lines
+    thief = Thief(pair, pair.secret())
+    thief.append(draft(KeyState, alg="ed25519", key=strong, state="revoked", believed=lines, reason=None))
+    thief.record_by_hand("f")
+    for host in (pair, pair.elsewhere("other")):
+        assert host.verify().said == (GOOD | {"f": "unknown-key"}, "unknown-key", 4)
+
+
+def test_what_only_the_weaker_key_vouches_for_is_not_signed_with_the_stronger_one(pair: World) -> None:
+    thief = Thief(pair, pair.secret())
+    statement = thief.forge("f")
+    thief.append(draft(Open, run_id="f", file_id=statement.file_id), thief.sealed(statement))
+    rewritten = thief.forge("b", file_id=pair.seal("b").statement.file_id)
+    thief.append(draft(Sealed, run_id="b", file_id=rewritten.file_id, seal=rewritten))
+    pair.record("d")
+    for _ in range(2):
+        done = pair.rotate("--reason", "scheduled")
+        assert (done.by, done.code) == (of("already", "a", "c", "d") | of("unproven", "b", "f"), 4)
+    assert pair.verify().by == of("intact", "a", "c", "d") | of("unknown-key", "b", "f")
+
+
+def test_what_was_there_when_the_stronger_key_came_is_signed_with_it(leak: Leak) -> None:
+    leak.world.new_key("--alg", "ed25519")
+    assert leak.world.verify().code == 4
+    assert leak.world.rotate("--reason", "scheduled").said == (RESEALED, None, 0)
+    assert leak.world.verify().said == (GOOD, "intact", 0)
+
+
+@pytest.mark.parametrize("when", ["2099-01-01T00:00:00.000000Z", "2001-01-01T00:00:00.000000Z", None])
+def test_no_clock_keeps_a_leaked_key_alive(leak: Leak, when: str | None) -> None:
+    world = leak.world
+    leak.thief.record("f")
+    text = world.policy.read_text()
+    created = text.partition('created = "')[2].partition('"')[0]
+    world.policy.write_text(text.replace(f'created = "{created}"', f'created = "{when}"' if when else ""))
+    assert leak.respond().by == RESEALED | {"f": "unproven"}
+    assert world.states() == {world.old: "revoked", leak.new: "active"}
+
+
+def test_a_key_that_was_in_use_at_the_anchor_is_no_new_key(leak: Leak) -> None:
+    world = leak.world
+    leak.new = world.new_key()
+    world.record("d")
+    leak.anchor = world.anchor()
+    done = leak.refused()
+    assert (done.code, f"key {leak.new} was in use at the anchor" in done.stderr) == (2, True)
+    assert "golden keys add --generate --active" in done.stderr
+    leak.new = world.new_key()
+    assert world.rotate(*leak.reason).code == 0
+
+
+def test_a_key_that_the_files_alone_speak_of_is_no_new_key_either(pair: World) -> None:
+    leak = Leak(pair)
+    strong = next(kid for kid in pair.states() if kid != pair.old)
+    leak.new = pair.old
+    done = leak.refused("--safe", strong)
+    assert done.code == 2
+    assert "make a new one first" in done.stderr
