@@ -76,8 +76,8 @@ def verify(
     directory = _anchored(store, anchors, session.settings.user_environ())
     known = (run_id for run_id, run in directory.runs.items() if run.present)
     # Each file's place is made when its turn comes: ten thousand of them would be much of the peak memory.
-    files = sorted({*found, *known})
-    checking.check(partial(_examined, directory), files, jobs, partial(GoldenFile, store.folder))
+    names = sorted({*found, *known})
+    checking.check(partial(_examined, directory), names, jobs, partial(GoldenFile, store.folder))
     word, finding = _ledger(session, directory, empty=not found)
     if finding is not None:
         checking.ledger(directory, finding)
@@ -88,15 +88,15 @@ def verify(
     anchor = directory.anchor if good else None
     since = _since(directory) if anchors and good else None
     session.out.summary(
-        len(files),
+        len(names),
         dict(checking.by),
-        checking.code if files or finding else 4,
+        checking.code if names or finding else 4,
         anchor=None if anchor is None else str(anchor),
         ledger=word,
         kids=sorted(checking.kids),
         **({"since": since} if anchors else {}),
     )
-    return _conclude(session, store, checking, len(files), word, since, anchor)
+    return _conclude(session, store, checking, len(names), word, since, anchor)
 
 
 def _refuse_elsewhere(name: str, file: GoldenFile, store: Store, anchors: Sequence[str]) -> None:
