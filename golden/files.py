@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -14,6 +15,9 @@ StrPath = str | os.PathLike[str]
 
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 CREATE = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Whoever asks whether a lock is held takes it for a moment: that is nobody at work.
+BUSY_SECONDS = 0.1
+POLL_SECONDS = 0.005
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -62,7 +66,7 @@ def exists(folder: int, name: str) -> bool:
     """Whether `name` is there, be it a link that leads nowhere."""
     try:
         os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return True
 
@@ -135,6 +139,7 @@ def locked(folder: int, name: str, busy: UsageError | None = None) -> Iterator[N
     Raises:
         StoreError: the lock cannot be opened.
     """
+    patience = BUSY_SECONDS
     while True:
         try:
             fd = os.open(name, _LOCK, 0o640, dir_fd=folder)
@@ -144,7 +149,11 @@ def locked(folder: int, name: str, busy: UsageError | None = None) -> Iterator[N
             fcntl.flock(fd, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
         except BlockingIOError:
             os.close(fd)
-            raise (busy or StoreError(f"{name} is held", hint="wait for its holder")) from None
+            if busy and patience <= 0:
+                raise busy from None
+            time.sleep(POLL_SECONDS)
+            patience -= POLL_SECONDS
+            continue
         except BaseException:
             os.close(fd)
             raise

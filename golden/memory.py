@@ -58,7 +58,8 @@ class Memory:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise StoreError(
                 f"the memory of {directory} in {place} is damaged",
-                hint="compare the ledger with an anchor (`golden verify --anchor`), then remove that file",
+                hint="compare the ledger with an anchor (`golden verify --anchor`), remove that file, and revoke anew"
+                " what was revoked on this host alone",
             ) from None
         return found
 
@@ -80,7 +81,10 @@ class Memory:
                 if found is not None:
                     sweep(folder, name)
                     like = os.stat_result((0o600, 0, 0, 1, os.geteuid(), os.getegid(), 0, 0, 0, 0))
-                    put(folder, name, _encode(found) + b"\n", like, durable=False)
+                    # An anchor is seen again; a revocation may be remembered nowhere else.
+                    before = self.recall(directory)
+                    durable = not kids.issubset(before.revoked if before else ())
+                    put(folder, name, _encode(found) + b"\n", like, durable=durable)
         except OSError as error:
             raise self._unwritable(error.strerror) from None
         except StoreError as error:
@@ -104,8 +108,8 @@ class Memory:
         )
         return None if found == before or (before is None and kept is None and not kids) else found
 
-    def require_writable(self) -> None:
-        """Raise StoreError where the state directory cannot be written: a writer must be able to remember."""
+    def require_writable(self, directory: str) -> None:
+        """Raise StoreError where nothing more of a directory can be remembered: a writer must be able to."""
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             with open_folder(self.folder) as folder, locked(folder, ".probe.lock"):
@@ -114,6 +118,7 @@ class Memory:
             raise self._unwritable(error.strerror) from None
         except StoreError as error:
             raise self._unwritable(error.problem) from None
+        self.recall(directory)
 
     def _unwritable(self, why: str | None) -> StoreError:
         return StoreError(

@@ -180,7 +180,7 @@ class Store:
             directory.require_good()
             if self.memory is not None:
                 # Before there is a file that the ledger cannot be told of.
-                self.memory.require_writable()
+                self.memory.require_writable(self.folder)
         if self.ledger and not directory.fold.lines:
             with directory.writing():
                 if not directory.fold.lines:

@@ -290,6 +290,17 @@ def test_a_state_directory_that_cannot_be_written_is_a_note_for_readers_and_stop
     assert not (three.store / "r-4.steps.jsonl").exists()
 
 
+def test_a_damaged_memory_is_a_note_for_readers_and_stops_writers(three: Shell) -> None:
+    (path,) = Path(three.environ["GOLDEN_STATE_DIR"]).glob("*.json")
+    path.write_text("{")
+    place = f"<here>-state/{path.name}"
+    done = three.golden("verify")
+    assert (done.code, f"{place} is damaged" in done.stderr) == (0, True), done.stderr
+    done = three.golden("record", "order.json", "--run-id", "r-4", "--inputs", "@prices.json")
+    assert f"{place} is damaged" in done.refused(4)
+    assert not (three.store / "r-4.steps.jsonl").exists()
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_directory_of_every_finding_reads_the_same_in_several_processes(leaked: Shell, jobs: str) -> None:
     assert leaked.golden("rotate", "--reason", "compromised", "--anchor", "@anchor.txt", "--yes").code == 4

@@ -169,6 +169,22 @@ def test_a_lock_is_held_and_taken_away_after(tmp_path: Path, folder: int) -> Non
     assert names(tmp_path) == []
 
 
+def test_who_only_asks_whether_a_lock_is_held_keeps_nobody_from_taking_it(tmp_path: Path, folder: int) -> None:
+    (tmp_path / "a.lock").write_text("")
+    fd = os.open(tmp_path / "a.lock", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    timer = threading.Timer(0.02, os.close, [fd])
+    timer.start()
+    with locked(folder, "a.lock", BUSY):
+        assert is_locked(str(tmp_path / "a.lock"))
+    timer.join()
+
+
+def test_nothing_is_there_below_a_file(tmp_path: Path, folder: int) -> None:
+    (tmp_path / "file").write_text("")
+    assert not exists(folder, "file/below")
+
+
 def test_a_lock_is_free_again_after_an_error(tmp_path: Path, folder: int) -> None:
     with pytest.raises(ZeroDivisionError), locked(folder, "a.lock"):
         raise ZeroDivisionError

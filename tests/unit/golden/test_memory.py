@@ -69,6 +69,26 @@ def test_a_key_seen_revoked_is_never_forgotten(memory: Memory, folder: str) -> N
     assert found.revoked == ["a" * 16, "b" * 16]
 
 
+def test_a_revocation_is_durable_before_anybody_goes_on(
+    memory: Memory, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for name in ("fsync", "rename"):
+        real = getattr(os, name)
+
+        def call(*arguments: object, name: str = name, real: object = real, **named: object) -> object:
+            calls.append(name)
+            return real(*arguments, **named)  # type: ignore[operator]
+
+        monkeypatch.setattr(os, name, call)
+    memory.remember(folder, ONE, [])
+    assert calls == ["rename"]
+    memory.remember(folder, TWO, ["a" * 16])
+    assert calls == ["rename", "fsync", "rename", "fsync"]
+    memory.remember(folder, THREE, ["a" * 16])
+    assert calls[4:] == ["rename"]
+
+
 def test_a_directory_is_known_by_its_real_path(memory: Memory, folder: str, tmp_path: Path) -> None:
     memory.remember(folder, ONE, [])
     (tmp_path / "link").symlink_to(folder)
@@ -126,13 +146,13 @@ def test_a_state_directory_that_cannot_be_written_is_refused_with_what_to_set(tm
     for place in ("file", "file/below", "link"):
         memory = Memory(str(tmp_path / place))
         with pytest.raises(StoreError, match="cannot be written") as refusal:
-            memory.require_writable()
+            memory.require_writable(folder)
         assert "GOLDEN_STATE_DIR" in refusal.value.hint
         assert place in refusal.value.problem
 
 
-def test_asking_whether_it_can_be_written_leaves_nothing_behind(memory: Memory) -> None:
-    memory.require_writable()
+def test_asking_whether_it_can_be_written_leaves_nothing_behind(memory: Memory, folder: str) -> None:
+    memory.require_writable(folder)
     assert list(Path(memory.folder).iterdir()) == []
 
 
