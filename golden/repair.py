@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 
 import msgspec
 
@@ -17,10 +18,10 @@ from golden.directory import LOCK, Directory
 from golden.errors import FormatError, GoldenError, KeyringError, StoreError, TamperedError, UsageError
 from golden.event import Extent, Signing, parse_header
 from golden.files import exists, locked, open_folder, open_regular, put, sweep
-from golden.ledger import LEDGER, Fold, KeyState, Open, Quarantine, Recover, Remnant, Sealed, Span, draft
+from golden.ledger import LEDGER, Anchor, Draft, Fold, KeyState, Open, Quarantine, Recover, Remnant, Sealed, Span, draft
 from golden.lines import Splitter, blocks, first_line
-from golden.seal import MAX_SEAL, check, parse_seal
-from golden.store import GoldenFile, Store, check_run_id, stems
+from golden.seal import MAX_SEAL, Statement, check, parse_seal
+from golden.store import RESERVED, GoldenFile, Store, check_run_id, stems
 from golden.verdict import examine
 
 FOLDER = "quarantine"
@@ -38,10 +39,12 @@ def quarantine(store: Store, run_id: str, reason: str, *, dry_run: bool = False)
     directory = store.read()
     directory.require_good()
     known = directory.runs.get(run_id)
-    place = os.path.join(FOLDER, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
     busy = UsageError(f"run {run_id} is being written", hint="wait until it ends")
-    with open_folder(store.folder) as folder, locked(folder, f"{run_id}.lock", busy):
+    # No run is recorded under a reserved id: that lock is the directory's own, and is taken below.
+    alone = run_id not in RESERVED
+    with open_folder(store.folder) as folder, locked(folder, f"{run_id}.lock", busy) if alone else nullcontext():
         names = [name for name in (file.name, f"{file.name}.sig") if exists(folder, name)]
+        place = _place(folder, file, names)
         if not names and known is not None and known.op == "quarantine":
             return FOLDER
         if not names and (known is None or not known.present):
@@ -57,18 +60,33 @@ def quarantine(store: Store, run_id: str, reason: str, *, dry_run: bool = False)
     return place
 
 
+def _place(folder: int, file: GoldenFile, names: Sequence[str]) -> str:
+    """Return where the files go: to their other half, where a killed command moved that, else into a new folder."""
+    others = {file.name, f"{file.name}.sig"} - set(names)
+    if names and others and exists(folder, FOLDER):
+        for entry in sorted(os.listdir(os.path.join(file.folder, FOLDER)), reverse=True):
+            place = os.path.join(FOLDER, entry)
+            if [name for name in (*names, *others) if exists(folder, os.path.join(place, name))] == list(others):
+                return place
+    return os.path.join(FOLDER, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+
+
 def _move(folder: int, names: Sequence[str], place: str) -> None:
     for part in (FOLDER, place):
-        try:
+        with suppress(FileExistsError):
             os.mkdir(part, 0o750, dir_fd=folder)
-        except FileExistsError:
-            continue
     for name in names:
         target = os.path.join(place, name)
         if exists(folder, target):
             raise StoreError(f"{target} is there already", hint="run the command again in a second")
         os.rename(name, target, src_dir_fd=folder, dst_dir_fd=folder)
-    os.fsync(folder)
+    # Where they are now comes first: at no moment are they durable nowhere.
+    for part in (place, FOLDER, "."):
+        fd = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _signing(file: GoldenFile) -> Signing | None:
@@ -94,42 +112,53 @@ def _file_id(file: GoldenFile) -> str | None:
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """What is wrong with a ledger that `recover` can write down, so that it is a finding no longer."""
+    """What is wrong with a ledger that `recover` can write down, so that it is a finding no longer.
 
-    gone: bool = False
+    `anchor` is that of the lines to go on from, None where there is none. `dropped` are the bytes after them, of which
+    `strangers` says how many lines each key claims that the keyring does not name; `lines` are those without effect.
+    """
+
+    anchor: Anchor | None = None
     dropped: bytes = b""
     lines: tuple[Span, ...] = ()
+    strangers: dict[str, int] = {}
     lost: Remnant | None = None
-    unfinished: tuple[str, ...] = ()
+    unfinished: tuple[Statement, ...] = ()
 
     @property
     def any(self) -> bool:
         """Whether there is anything to write down."""
-        return bool(self.gone or self.dropped or self.lines or self.lost or self.unfinished)
+        return bool(self.dropped or self.lines or self.lost or self.unfinished)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a new ledger is to be begun: there was one, and none of its lines is left."""
+        return self.any and self.anchor is None
 
 
 def damage(store: Store) -> Damage:
     """Return what is wrong with a directory's ledger, as far as writing it down can help.
 
     Raises:
-        KeyringError: no active key of this keyring is at hand, or it cannot check a single line of the ledger.
+        KeyringError: lines that may be honest cannot be checked, because their key is not at hand.
     """
     directory = store.read()
     remembered = directory.remembered.anchor if directory.remembered else None
     lost = Remnant(remembered.dir_id, remembered.hash, remembered.lines) if remembered else None
     if not directory.present:
-        return Damage(gone=lost is not None, lost=lost)
-    fold, trusted, dropped = _readable(directory)
-    if lost is not None and remembered is not None:
-        moment = fold.moments.get(remembered.lines)
-        lost = None if moment is not None and moment.anchor == remembered else lost
-    lines = list(directory.aside)
-    if fold.lines > trusted:
-        lines.append(Span(trusted, fold.lines - 1))
+        return Damage(lost=lost)
+    found = _readable(directory)
+    if found.anchor is None:
+        return Damage(dropped=found.rest, lost=lost)
+    lines = [span for span in directory.aside if span.last < found.anchor.lines]
+    if found.anchor.lines > found.trusted:
+        lines.append(Span(found.trusted, found.anchor.lines - 1))
     return Damage(
-        dropped=dropped,
+        anchor=found.anchor,
+        dropped=found.rest,
         lines=tuple(_merged(lines)),
-        lost=lost,
+        strangers=found.strangers,
+        lost=None if found.holds else lost,
         unfinished=tuple(unfinished(directory)) if directory.finding is None else (),
     )
 
@@ -138,14 +167,38 @@ def recover(store: Store, found: Damage, reason: str) -> None:
     """Write down what is wrong, keeping every byte that is cut off, so that the ledger is good from here on.
 
     Raises:
+        KeyringError: no active key is at hand.
         UsageError: it was another ledger when it was looked at.
     """
-    directory = store.read()
-    if found.gone:
-        start_ledger(store, reason, found.lost)
+    if found.begun:
+        start_ledger(store, reason, found)
+    if found.anchor is None:
         return
+    directory = store.read()
+    _require_writable(directory)
     if found.dropped:
-        _cut(store, found.dropped)
+        _cut(store, found.anchor, found.dropped)
+    with directory.mending():
+        if directory.fold.anchor != found.anchor:
+            raise _changed()
+        directory.append(*_noted(found, reason), instead=found.lost is not None)
+        _finish(directory, found.unfinished)
+
+
+def _require_writable(directory: Directory) -> None:
+    """Raise what would keep a line from being signed, or from being remembered, before anything is cut."""
+    if not directory.keyring.signers:
+        directory.keyring.active  # noqa: B018  says why there is none
+    if directory.memory is not None:
+        directory.memory.require_writable(directory.folder)
+
+
+def _changed() -> UsageError:
+    return UsageError("the ledger changed since it was looked at", hint="run the command again")
+
+
+def _noted(found: Damage, reason: str) -> list[Draft]:
+    """Return the line that says what was found, none where only runs are to be finished."""
     members = {
         "dropped": Extent(bytes=len(found.dropped), sha256=sha256_hex(found.dropped))
         if found.dropped
@@ -153,41 +206,81 @@ def recover(store: Store, found: Damage, reason: str) -> None:
         "lines": list(found.lines) or msgspec.UNSET,
         "lost": found.lost or msgspec.UNSET,
     }
-    with directory.mending():
-        if any(value is not msgspec.UNSET for value in members.values()):
-            directory.append(draft(Recover, reason=reason, **members), instead=True)
-        _finish(directory, found.unfinished)
+    said = any(value is not msgspec.UNSET for value in members.values())
+    return [draft(Recover, reason=reason, **members)] if said else []
 
 
-def _readable(directory: Directory) -> tuple[Fold, int, bytes]:
-    """Return the ledger as far as its lines follow one another, how many of them a trusted key vouches for, the rest.
+class _Readable(msgspec.Struct, frozen=True):
+    """A ledger as far as it can be gone on with: how many lines of it a trusted key vouches for, and the bytes after.
+
+    `anchor` is that of its lines, None where there is none; those after the `trusted` ones are by revoked keys.
+    `strangers` says how many lines of the `rest` each key claims that the keyring does not name, `holds` whether the
+    lines extend what this host remembers.
+    """
+
+    anchor: Anchor | None
+    trusted: int
+    rest: bytes
+    strangers: dict[str, int]
+    holds: bool
+
+
+def _readable(directory: Directory) -> _Readable:
+    """Read a ledger up to the first line that nobody vouches for, not even whoever signed after it.
+
+    Where every line was checked and is bad, or none can be read, none is left.
 
     Raises:
-        KeyringError: for none of them.
+        KeyringError: the keys of lines that may be honest are not at hand.
     """
     fd = open_regular(directory.place)
-    remembered = directory.remembered
-    fold = Fold(directory.keyring, [remembered.lines] if remembered else [])
+    remembered = directory.remembered.anchor if directory.remembered else None
+    keyring = directory.keyring
+    fold = Fold(keyring, [remembered.lines] if remembered else [])
+    splitter, trusted, unchecked = Splitter(), 0, False
+    bad: tuple[Anchor, int] | None = None
+    claimed: Counter[str] = Counter()
     if fd is None:
-        return fold, 0, b""
-    splitter, trusted = Splitter(), 0
+        return _Readable(None, 0, b"", {}, holds=False)
     with os.fdopen(fd, "rb") as file:
         with suppress(TamperedError, FormatError):
             for block in blocks(file.fileno()):
                 for line in splitter.feed(block):
+                    before = fold.anchor, fold.offset
                     fold.feed(line)
                     # Every line, not only the last of a stretch: a bad one may stand behind good ones by its key.
                     fold.settle()
-                    trusted = fold.lines if fold.stretches[-1].good else trusted
-        file.seek(fold.offset)
+                    last = fold.stretches[-1]
+                    if last.good:
+                        trusted, bad = fold.lines, None
+                        claimed.clear()
+                    elif last.good is None and keyring.state(last.kid) == "revoked":
+                        unchecked = True
+                    else:
+                        # Naming it would not do: what it revokes would be vouched for by whoever names it.
+                        bad = bad or before
+                        unchecked |= last.good is None
+                        claimed[last.kid] += last.good is None
+        anchor, offset = bad or (fold.anchor, fold.offset)
+        if not trusted and not unchecked:
+            anchor, offset = fold.anchor, 0
+        file.seek(offset)
         rest = file.read()
-    if not trusted and fold.lines:
+    if not trusted and unchecked:
         raise KeyringError(
             "no line of the ledger is signed by a key that is at hand",
             hint="provide the secret or the keyring that it was written with",
             verdict="unknown-key",
         )
-    return fold, trusted, rest
+    for kid in (+claimed).keys() & {entry.kid for entry in keyring}:
+        raise KeyringError(
+            f"{claimed[kid]} of the last lines of the ledger are signed by {kid}, whose key is not at hand",
+            hint="provide the secret, or the keyring that has its public key",
+            verdict="unknown-key",
+        )
+    moment = fold.moments.get(remembered.lines) if remembered and remembered.lines <= anchor.lines else None
+    holds = remembered is None or (moment is not None and moment.anchor == remembered)
+    return _Readable(anchor if offset else None, trusted, rest, dict(+claimed), holds)
 
 
 def _merged(spans: Sequence[Span]) -> Iterator[Span]:
@@ -203,40 +296,57 @@ def _merged(spans: Sequence[Span]) -> Iterator[Span]:
         yield last
 
 
-def _cut(store: Store, dropped: bytes) -> None:
+def _cut(store: Store, anchor: Anchor, dropped: bytes) -> None:
     """Keep the unreadable end of the ledger in quarantine, then take it off; no writer comes in between."""
     with open_folder(store.folder) as folder, locked(folder, LOCK):
         sweep(folder, LEDGER)
-        fd = open_regular(os.path.join(store.folder, LEDGER))
-        if fd is None:
-            raise StoreError("the ledger is gone", hint="restore it from backup")
-        with os.fdopen(fd, "rb") as file:
-            like = os.fstat(file.fileno())
-            data = file.read()
-        if not data.endswith(dropped):
-            raise StoreError("the ledger changed meanwhile", hint="run the command again")
-        if not exists(folder, FOLDER):
-            os.mkdir(FOLDER, 0o750, dir_fd=folder)
-        with open_folder(os.path.join(store.folder, FOLDER)) as apart:
-            name = f"{LEDGER}.{sha256_hex(dropped)[:16]}"
-            sweep(apart, name)
-            put(apart, name, dropped, like, durable=True)
-        put(folder, LEDGER, data[: len(data) - len(dropped)], like, durable=True)
+        data, like = _content(store)
+        kept = data[: len(data) - len(dropped)]
+        last = kept[:-1].rpartition(b"\n")[2]
+        if kept + dropped != data or like is None or sha256_hex(last) != anchor.hash:
+            raise _changed()
+        _keep(store, folder, dropped, like)
+        put(folder, LEDGER, kept, like, durable=True)
 
 
-def unfinished(directory: Directory) -> Iterator[str]:
-    """Give the runs that are sealed, and of which the ledger knows only that they began: nobody holds their lock."""
+def _content(store: Store) -> tuple[bytes, os.stat_result | None]:
+    """Return the bytes of the ledger and its mode and owner, none where it is gone."""
+    fd = open_regular(os.path.join(store.folder, LEDGER))
+    if fd is None:
+        return b"", None
+    with os.fdopen(fd, "rb") as file:
+        return file.read(), os.fstat(file.fileno())
+
+
+def _keep(store: Store, folder: int, dropped: bytes, like: os.stat_result) -> None:
+    with suppress(FileExistsError):
+        os.mkdir(FOLDER, 0o750, dir_fd=folder)
+    with open_folder(os.path.join(store.folder, FOLDER)) as apart:
+        name = f"{LEDGER}.{sha256_hex(dropped)[:16]}"
+        sweep(apart, name)
+        put(apart, name, dropped, like, durable=True)
+    os.fsync(folder)
+
+
+def unfinished(directory: Directory) -> Iterator[Statement]:
+    """Give the statements of runs that are sealed, and of which the ledger knows only that they began.
+
+    Nobody holds their lock, and the keys that sign here now signed both the beginning and the seal: by signing that a
+    run has ended one vouches for it, and with a key that has been replaced since somebody else may have sealed it.
+    """
+    own = {key.kid for key in directory.keyring.signers}
     # A copy: recorders in other threads share the directory, and tell it of their runs meanwhile.
     for run_id, run in list(directory.runs.items()):
-        if run.op != "open" or not run.present:
+        if run.op != "open" or not run.present or run.kid not in own:
             continue
         file = GoldenFile(directory.folder, run_id)
-        if os.path.exists(f"{file.place}.sig") and not file.has_writer():
-            verdict, proof = examine(file, directory)
-            if proof is not None:
-                proof.close()
-            if verdict.verdict == "intact":
-                yield run_id
+        if not os.path.exists(f"{file.place}.sig") or file.has_writer():
+            continue
+        verdict, proof = examine(file, directory)
+        if proof is not None:
+            proof.close()
+            if verdict.kid in own:
+                yield proof.seal.statement
 
 
 def finish(directory: Directory) -> None:
@@ -248,15 +358,13 @@ def finish(directory: Directory) -> None:
                 _finish(directory, found)
 
 
-def _finish(directory: Directory, run_ids: Sequence[str]) -> None:
+def _finish(directory: Directory, statements: Iterable[Statement]) -> None:
     lines = []
-    for run_id in run_ids:
-        known = directory.runs.get(run_id)
-        sealed = GoldenFile(directory.folder, run_id).read_seal(MAX_SEAL)
-        if known is None or known.op != "open" or sealed is None:
-            continue
-        statement = parse_seal(sealed).statement
-        lines.append(draft(Sealed, run_id=run_id, file_id=statement.file_id, seal=statement))
+    for statement in statements:
+        known = directory.runs.get(statement.run_id)
+        # What was proven, never what lies there by now; and not what somebody else has ended since.
+        if known is not None and (known.op, known.file_id) == ("open", statement.file_id):
+            lines.append(draft(Sealed, run_id=statement.run_id, file_id=statement.file_id, seal=statement))
     directory.append(*lines)
 
 
@@ -269,35 +377,52 @@ class Listed(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
-def start_ledger(store: Store, reason: str, lost: Remnant | None = None, *, dry_run: bool = False) -> list[Listed]:
-    """Begin a ledger in a directory that has none, and list in it what verifies.
+def start_ledger(store: Store, reason: str, found: Damage | None = None, *, dry_run: bool = False) -> list[Listed]:
+    """Begin a ledger in a directory that has none, and list in it what verifies by the signature of an active key.
+
+    A key out of use may be out of use because it leaked, and the ledger that would tell is not there: what only such a
+    key signed is for somebody to vouch for.
 
     Raises:
+        KeyringError: no active key is at hand.
         UsageError: there is a ledger.
-        TamperedError: this host remembers one, and `lost` does not say that it is gone for good.
+        TamperedError: this host remembers one, and nobody has `found` it to be gone for good.
     """
     directory = store.read()
-    if directory.present and directory.fold.lines:
-        raise UsageError(f"{store.folder} has a ledger", hint="`golden verify` says what it is worth")
-    if lost is None:
+    there = UsageError(f"{store.folder} has a ledger", hint="`golden verify` says what it is worth")
+    if found is None:
+        if directory.fold.lines:
+            raise there
         directory.require_good()
-    outcomes, lines = [], []
+        found = Damage(dropped=directory.rest)
+    outcomes, lines = [], _noted(found, reason)
+    active = {entry.kid for entry in directory.keyring if entry.state == "active"}
     for stem in stems(store.folder):
         file = GoldenFile(store.folder, stem)
         verdict, proof = examine(file, directory)
+        problem = verdict.problem
+        listed = proof is not None or verdict.verdict == "live"
+        signers = {verdict.kid}
         if proof is not None:
+            signers = set(check(proof.seal, directory.keyring).good)
+            proof.close()
+        if listed and not signers & active:
+            listed, problem = False, f"signed by {verdict.kid}, which is not active"
+        elif proof is not None:
             statement = proof.seal.statement
             lines.append(draft(Sealed, run_id=stem, file_id=statement.file_id, seal=statement))
-            proof.close()
-        elif verdict.verdict == "live":
+        elif listed:
             lines.append(draft(Open, run_id=stem, file_id=_file_id(file)))
-        listed = verdict.verdict == "live" or proof is not None
-        outcomes.append(Listed(stem, verdict.verdict, listed, verdict.problem))
+        outcomes.append(Listed(stem, verdict.verdict, listed, problem))
     if not dry_run:
-        if lost is not None:
-            lines.insert(0, draft(Recover, reason=reason, lost=lost))
-        with directory.mending():
-            directory.create(*lines, instead=lost is not None)
+        _require_writable(directory)
+        with open_folder(store.folder) as folder, locked(folder, LOCK):
+            data, like = _content(store)
+            if data != found.dropped:
+                raise there if data else _changed()
+            if like is not None and data:
+                _keep(store, folder, data, like)
+            directory.create(*lines, instead=found.lost is not None)
     return outcomes
 
 
@@ -315,7 +440,7 @@ def needed_by(directory: Directory, kid: str) -> Iterator[tuple[str, str]]:
             if any(line.kid == kid for line in seal.signatures) and check(seal, without).kid is None:
                 yield stem, "no other key signed its seal; `golden rotate` signs it anew"
         elif (signing := _signing(file)) and signing.kid == kid:
-            yield stem, "the run has not ended"
+            yield stem, "the run has not ended; wait until it has, then `golden rotate`"
 
 
 def revoke(store: Store, kid: str, reason: str | None, *, dry_run: bool = False) -> bool:

@@ -1,13 +1,19 @@
 """`golden quarantine`, `golden recover`, `golden ledger init`: what is set right, and that nothing is lost."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
+from golden.keyring import HmacKey
+from golden.store import RESERVED
+from tests import runs
 from tests.e2e.shell import Shell
 
 
@@ -49,6 +55,16 @@ def test_a_run_put_back_from_quarantine_is_found(three: Shell, snapshot: Snapsho
     done = three.golden("verify", "r-1")
     assert done.code == 3
     assert done.text == snapshot
+
+
+@pytest.mark.parametrize("run_id", RESERVED)
+def test_a_file_under_the_name_of_a_lock_is_set_apart_at_once(three: Shell, run_id: str) -> None:
+    path = three.write(f".golden/{run_id}.steps.jsonl", "rubbish")
+    argv = [sys.executable, "-m", "golden", "quarantine", run_id, "--yes"]
+    # It took the lock that it then waited for.
+    subprocess.run(argv, cwd=three.here, env=three.environ, capture_output=True, timeout=60, check=True)
+    assert not path.exists()
+    assert three.golden("verify").code == 0
 
 
 def test_quarantine_in_json(three: Shell) -> None:
@@ -141,6 +157,38 @@ def test_nothing_forged_is_believed_because_it_was_written_down(leaked: Shell) -
     assert done.objects[0]["run_id"] == "forged-1"
     assert done.objects[0]["verdict"] == "revoked-key"
     assert ledger(leaked)[-1]["lines"] == [{"first": 7, "last": 8}]
+
+
+def test_lines_by_a_key_that_the_keyring_does_not_name_are_named_before_they_are_cut_off(
+    three: Shell, snapshot: SnapshotAssertion
+) -> None:
+    lines = (three.store / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+    scribe = runs.Scribe(HmacKey(runs.STRANGER), ledger(three)[0]["dir_id"])
+    scribe.lines = lines
+    scribe.opened(HmacKey(runs.STRANGER), "r-8").opened(HmacKey(runs.STRANGER), "r-9").write(three.store)
+    assert three.golden("verify").code == 4
+    (found, _) = three.golden("recover", "--dry-run", "--json").objects
+    assert f"2 lines of these by key {HmacKey(runs.STRANGER).kid}, which the keyring does not name" in found["found"]
+    done = three.golden("recover", "--yes")
+    assert done.code == 0
+    assert done.text == snapshot
+    (kept,) = (three.store / "quarantine").iterdir()
+    assert kept.read_bytes() == b"".join(scribe.lines[7:])
+    assert three.golden("verify").code == 0
+
+
+@pytest.mark.parametrize("damage", [b"", b"x"])
+def test_a_ledger_without_a_line_to_go_on_from_is_begun_anew(
+    three: Shell, snapshot: SnapshotAssertion, damage: bytes
+) -> None:
+    path = three.store / "ledger.jsonl"
+    path.write_bytes(damage + path.read_bytes() if damage else b"")
+    assert three.golden("verify").code == 3
+    done = three.golden("recover", "--yes")
+    assert done.code == 0
+    # How long the lines are depends on who wrote them.
+    assert re.sub(r"\d+ bytes", "<n> bytes", done.text) == snapshot
+    assert three.golden("verify").code == 0
 
 
 def test_recover_in_json(three: Shell) -> None:

@@ -2,13 +2,16 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from golden import repair
 from golden.directory import Directory
 from golden.errors import KeyringError, StoreError, TamperedError, UsageError
 from golden.event import Data
@@ -18,7 +21,8 @@ from golden.memory import Memory
 from golden.recorder import open_recorder
 from golden.repair import Damage, damage, finish, needed_by, quarantine, recover, revoke, start_ledger, unfinished
 from golden.rotation import Plan, Rotation, rotate
-from golden.store import Store
+from golden.seal import make_seal
+from golden.store import RESERVED, Store, stems
 from golden.verdict import verify
 from tests import runs
 from tests.runs import ACTIVE, FILE_ID, RETIRED, STRANGER, Scribe, policy, said
@@ -145,8 +149,35 @@ def test_killed_between_file_and_seal_it_is_completed_by_doing_it_again(
         patched.setattr(os, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
             quarantine(listed, "r-1", "forged")
-    quarantine(again(listed), "r-1", "forged")
+    # An hour later.
+    monkeypatch.setattr(time, "strftime", lambda *_: "99991231T235959Z")
+    place = quarantine(again(listed), "r-1", "forged")
     assert listed.stems() == ["r-2"]
+    apart = sorted(str(path.relative_to(listed.directory)) for path in listed.directory.glob("quarantine/*/*"))
+    assert apart == [f"{place}/r-1.steps.jsonl", f"{place}/r-1.steps.jsonl.sig"]
+
+
+def test_what_is_moved_is_durable_where_it_went_before_it_is_where_it_was(
+    listed: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def told(fd: int) -> None:
+        synced.append(os.path.realpath(f"/proc/self/fd/{fd}"))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", told)
+    place = quarantine(listed, "r-1", "forged")
+    assert synced == [str(listed.directory / name) for name in (place, "quarantine", "")]
+
+
+@pytest.mark.parametrize("run_id", RESERVED)
+def test_a_file_planted_under_a_name_of_the_directorys_own_locks_is_set_apart(listed: Store, run_id: str) -> None:
+    (listed.directory / f"{run_id}.steps.jsonl").write_text("rubbish")
+    place = quarantine(listed, run_id, "planted")
+    assert (listed.directory / place / f"{run_id}.steps.jsonl").exists()
+    assert verdict(listed) is None
 
 
 def test_a_dry_run_moves_and_says_nothing(listed: Store) -> None:
@@ -253,7 +284,7 @@ def test_a_ledger_that_is_gone_begins_anew_and_says_what_was_lost(listed: Store)
     ledger(listed).unlink()
     assert verdict(listed) == "missing"
     found = damage(again(listed))
-    assert (found.gone, found.lost) == (True, Remnant(anchor.dir_id, anchor.hash, anchor.lines))
+    assert (found.begun, found.lost) == (True, Remnant(anchor.dir_id, anchor.hash, anchor.lines))
     recover(again(listed), found, "deleted by hand")
     assert [type(line) for line in said(listed.directory)] == [Create, Recover, Sealed, Sealed]
     assert verdict(listed) is None
@@ -274,14 +305,14 @@ def test_lines_set_aside_are_named_and_then_no_finding(listed: Store) -> None:
     assert "r-3" in directory.runs
 
 
-def test_lines_nobody_signed_are_named_and_have_no_effect(listed: Store) -> None:
+def test_lines_nobody_signed_are_cut_off_and_kept(listed: Store) -> None:
     scribe = Scribe(A, listed.read().fold.dir_id)
     scribe.lines = ledger(listed).read_bytes().splitlines(keepends=True)
     members = {"run_id": "r-1", "file_id": FILE_ID, "reason": "r"}
     scribe.add(A, Quarantine, signer=C, **members).write(listed.directory)
     assert verdict(listed) == "tampered"
     found = damage(again(listed))
-    assert found.lines == (Span(5, 5),)
+    assert (found.lines, found.dropped) == ((), scribe.lines[5])
     recover(again(listed), found, "somebody without a key wrote there")
     assert verdict(listed) is None
     assert verify(listed.file("r-1").path, again(listed).read()).verdict == "intact"
@@ -296,7 +327,7 @@ def test_without_any_line_that_can_be_checked_nothing_is_recovered(listed: Store
 
 
 def test_a_good_ledger_has_no_damage(listed: Store) -> None:
-    assert damage(again(listed)) == Damage()
+    assert not damage(again(listed)).any
     before = ledger(listed).read_bytes()
     recover(again(listed), Damage(), "nothing")
     assert ledger(listed).read_bytes() == before
@@ -307,9 +338,160 @@ def test_a_ledger_that_changed_since_it_was_looked_at_is_not_cut(listed: Store) 
     found = damage(again(listed))
     ledger(listed).write_bytes(ledger(listed).read_bytes() + b"more\n")
     before = ledger(listed).read_bytes()
-    with pytest.raises(StoreError, match="changed meanwhile"):
+    with pytest.raises(UsageError, match="changed since"):
         recover(again(listed), found, "a bad disk")
     assert ledger(listed).read_bytes() == before
+    assert "quarantine" not in {path.name for path in listed.directory.iterdir()}
+
+
+def test_a_ledger_that_changed_where_nothing_is_cut_is_not_written_either(listed: Store) -> None:
+    scribe = scribbled(listed)
+    scribe.revoked(A, B, len(scribe.lines)).opened(B, "forged").opened(A, "r-3").write(listed.directory)
+    found = damage(again(listed))
+    assert found.lines
+    scribe.opened(B, "forged-2").opened(A, "r-4").write(listed.directory)
+    before = ledger(listed).read_bytes()
+    with pytest.raises(UsageError, match="changed since"):
+        recover(again(listed), found, "after the leak")
+    assert ledger(listed).read_bytes() == before
+
+
+def scribbled(store: Store) -> Scribe:
+    """Return who goes on with the ledger by hand."""
+    scribe = Scribe(A, store.read().fold.dir_id)
+    scribe.lines = ledger(store).read_bytes().splitlines(keepends=True)
+    return scribe
+
+
+def test_honest_lines_whose_key_is_not_at_hand_are_not_thrown_away(listed: Store) -> None:
+    scribbled(listed).opened(B, "r-3").opened(B, "r-4").write(listed.directory)
+    ring = policy((RETIRED, "retired"), (ACTIVE, "active"), held=[ACTIVE])
+    before = ledger(listed).read_bytes()
+    for more in (b"", b"rubbish"):
+        ledger(listed).write_bytes(before + more)
+        with pytest.raises(KeyringError, match=f"2 of the last lines of the ledger are signed by {B.kid}") as refusal:
+            damage(again(listed, ring))
+        assert refusal.value.verdict == "unknown-key"
+    # Whoever has the key says that they are good.
+    assert damage(again(listed)).lines == ()
+    assert damage(again(listed)).dropped == b"rubbish"
+
+
+def test_lines_by_a_key_that_no_keyring_names_are_counted_before_they_lose_their_effect(listed: Store) -> None:
+    scribbled(listed).revoked(C, A, 0).opened(C, "r-3").write(listed.directory)
+    assert verdict(listed) == "unknown-key"
+    found = damage(again(listed))
+    assert (found.lines, found.dropped.count(b"\n"), found.strangers) == ((), 2, {C.kid: 2})
+    recover(again(listed), found, "somebody wrote there")
+    assert (verdict(listed), damage(again(listed)).any) == (None, False)
+    assert again(listed).read().keyring.state(A.kid) == "active"
+
+
+def test_a_forged_revocation_in_the_name_of_another_key_is_not_vouched_for_by_taking_note_of_it(listed: Store) -> None:
+    said_ = {"alg": A.alg, "key": A.kid, "state": "revoked", "believed": 0, "reason": None}
+    scribbled(listed).add(B, KeyState, signer=C, **said_).write(listed.directory)
+    assert verdict(listed) == "tampered"
+    recover(again(listed), damage(again(listed)), "somebody wrote there")
+    assert (verdict(listed), again(listed).read().keyring.state(A.kid)) == (None, "active")
+
+
+def emptied(data: bytes) -> bytes:
+    return b""
+
+
+def first_line_garbled(data: bytes) -> bytes:
+    return b"x" + data[1:]
+
+
+def first_line_edited(data: bytes) -> bytes:
+    return data.replace(b'"actor":"', b'"actor":"x', 1)
+
+
+@pytest.mark.parametrize("change", [emptied, first_line_garbled, first_line_edited])
+def test_a_ledger_without_a_line_to_go_on_from_is_begun_anew_and_its_bytes_kept(
+    listed: Store, change: Callable[[bytes], bytes]
+) -> None:
+    anchor = listed.read().anchor
+    assert anchor is not None
+    damaged = change(ledger(listed).read_bytes())
+    ledger(listed).write_bytes(damaged)
+    found = damage(again(listed))
+    assert (found.begun, found.anchor, found.dropped) == (True, None, damaged)
+    recover(again(listed), found, "a bad disk")
+    _, line, *sealed = said(listed.directory)
+    assert isinstance(line, Recover)
+    assert line.lost == Remnant(anchor.dir_id, anchor.hash, anchor.lines)
+    assert [type(line) for line in sealed] == [Sealed, Sealed]
+    assert b"".join(path.read_bytes() for path in listed.directory.rglob("quarantine/*")) == damaged
+    assert (verdict(listed), damage(again(listed)).any) == (None, False)
+
+
+def test_an_emptied_ledger_is_called_empty(listed: Store) -> None:
+    ledger(listed).write_bytes(b"")
+    finding = again(listed).read().finding
+    assert finding is not None
+    assert finding.problem == "the ledger is empty, it had 5 lines: this host has seen it"
+
+
+def test_nothing_is_cut_where_nobody_can_sign_or_remember(listed: Store, memory: Memory) -> None:
+    public = policy((ACTIVE, "retired"), (RETIRED, "retired"))
+    for data in (ledger(listed).read_bytes() + b"rubbish\n", b"x" + ledger(listed).read_bytes()):
+        ledger(listed).write_bytes(data)
+        before = names(listed)
+        with pytest.raises(KeyringError, match="no key to sign with"):
+            recover(again(listed, public), damage(again(listed, public)), "r")
+        found = damage(again(listed))
+        (state,) = Path(memory.folder).glob("*.json")
+        seen = state.read_bytes()
+        state.write_bytes(b"{")
+        with pytest.raises(StoreError, match="is damaged"):
+            recover(again(listed), found, "r")
+        state.write_bytes(seen)
+        assert (names(listed), ledger(listed).read_bytes()) == (before, data)
+        ledger(listed).write_bytes(data.removeprefix(b"x").removesuffix(b"rubbish\n"))
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_ledger_begun_meanwhile_is_not_overwritten(
+    listed: Store, monkeypatch: pytest.MonkeyPatch, *, lost: bool
+) -> None:
+    ledger(listed).unlink()
+    if not lost:
+        listed.memory = None
+    store = Store(listed.folder, listed.keyring, durability="never", memory=listed.memory)
+    found = damage(store) if lost else None
+    begun = b""
+
+    def meanwhile(folder: str) -> list[str]:
+        nonlocal begun
+        if not ledger(listed).exists():
+            with monkeypatch.context() as patched:
+                patched.setattr(repair, "stems", stems)
+                start_ledger(Store(listed.folder, listed.keyring, durability="never"), "somebody else")
+            begun = ledger(listed).read_bytes()
+        return stems(folder)
+
+    monkeypatch.setattr(repair, "stems", meanwhile)
+    with pytest.raises(UsageError, match="has a ledger"):
+        start_ledger(store, "again", found)
+    assert begun
+    assert ledger(listed).read_bytes() == begun
+
+
+def test_a_new_ledger_lists_what_an_active_key_signed_and_names_the_rest(tmp_path: Path) -> None:
+    bare = Store(tmp_path / "bare", policy((RETIRED, "active")), durability="never", ledger=False)
+    runs.record(bare, "r-1", EVENTS)
+    runs.record(bare, "r-2", EVENTS[:1], sealed=False)
+    rekeyed = policy((RETIRED, "retired"), (ACTIVE, "active"))
+    runs.record(Store(bare.folder, rekeyed, durability="never", ledger=False), "r-3", EVENTS)
+    found = start_ledger(again(bare, rekeyed), "from now on")
+    problem = f"signed by {B.kid}, which is not active"
+    assert [(one.run_id, one.verdict, one.listed, one.problem) for one in found] == [
+        ("r-1", "intact", False, problem),
+        ("r-2", "live", False, problem),
+        ("r-3", "intact", True, None),
+    ]
+    assert [type(line) for line in said(bare.directory)] == [Create, Sealed]
 
 
 # Runs whose recorder was killed between its seal and its line
@@ -326,7 +508,7 @@ def killed(listed: Store) -> Store:
 def test_a_sealed_run_that_is_only_known_to_have_begun_is_finished_by_the_next_writer(killed: Store) -> None:
     killed.memory = None
     directory = killed.read()
-    assert list(unfinished(directory)) == ["r-2"]
+    assert [run.run_id for run in unfinished(directory)] == ["r-2"]
     finish(directory)
     line = said(killed.directory)[-1]
     assert isinstance(line, Sealed)
@@ -346,7 +528,33 @@ def test_a_run_whose_recorder_is_at_work_is_finished_by_nobody_else(killed: Stor
     fcntl.flock(fd, fcntl.LOCK_EX)
     assert list(unfinished(killed.read())) == []
     os.close(fd)
-    assert list(unfinished(killed.read())) == ["r-2"]
+    assert [run.run_id for run in unfinished(killed.read())] == ["r-2"]
+
+
+def test_what_was_proven_is_told_whatever_lies_there_by_then(killed: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = killed.read()
+    (proven,) = unfinished(directory)
+    path, writing = killed.file("r-2").seal_path, directory.writing
+
+    def changed() -> AbstractContextManager[None]:
+        path.write_bytes(path.read_bytes().replace(b'"completed"', b'"forgotten"'))
+        return writing()
+
+    monkeypatch.setattr(directory, "writing", changed)
+    finish(directory)
+    line = said(killed.directory)[-1]
+    assert isinstance(line, Sealed)
+    assert line.seal == proven
+
+
+@pytest.mark.parametrize("op", ["open", "seal"])
+def test_a_run_whose_recorder_had_another_key_is_finished_by_nobody(killed: Store, op: str) -> None:
+    if op == "seal":
+        line = killed.file("r-2").seal_path.read_bytes().split(b"\n")[0]
+        killed.file("r-2").seal_path.write_bytes(make_seal(line, [B]))
+    else:
+        killed.keyring = Keyring(RETIRED, [ACTIVE])
+    assert [verify(killed.file("r-2").path, killed.keyring).verdict, *unfinished(again(killed).read())] == ["intact"]
 
 
 # A ledger for a directory that has none
@@ -423,7 +631,9 @@ def test_a_run_that_has_not_ended_needs_its_key(tmp_path: Path) -> None:
     store = Store(tmp_path / "golden", policy((RETIRED, "active")), durability="never")
     runs.record(store, "r-1", EVENTS[:1], sealed=False)
     later = again(store, policy((RETIRED, "retired"), (ACTIVE, "active")))
-    assert list(needed_by(later.read(), B.kid)) == [("r-1", "the run has not ended")]
+    assert list(needed_by(later.read(), B.kid)) == [
+        ("r-1", "the run has not ended; wait until it has, then `golden rotate`")
+    ]
     assert list(needed_by(later.read(), A.kid)) == []
 
 
@@ -455,7 +665,7 @@ def test_a_new_ledger_carries_the_statements_of_the_seals(bare: Store) -> None:
 def test_what_a_recorder_in_another_thread_tells_the_directory_meanwhile_is_no_obstacle(killed: Store) -> None:
     directory = killed.read()
     found = unfinished(directory)
-    assert next(found) == "r-2"
+    assert next(found).run_id == "r-2"
     directory.runs["r-3"] = directory.runs["r-2"]
     assert list(found) == []
 
