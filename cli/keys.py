@@ -94,10 +94,10 @@ def init(session: Session, hmac: bool) -> int:
     golden keys list --json""",
 )
 def list_keys(session: Session) -> int:
-    """Show the keys, what each may do in the golden directory, and whether it is at hand.
+    """Show the keys and what each may do here.
 
-    The state is the most severe of what the keyring, the ledger and this host's memory say. Programs and the OS keyring
-    are not asked for secrets; `golden keys show` asks them.
+    The state is the most severe of what the keyring, the ledger of the golden directory and this host's memory say.
+    Programs and the OS keyring are not asked for secrets; `golden keys show` asks them.
     """
     entries, notes = _entries(session.settings)
     for entry in entries:

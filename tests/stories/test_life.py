@@ -38,7 +38,9 @@ def test_a_live_run_is_passed_over_and_picked_up_by_the_next_rotation(world: Wor
         new = world.new_key()
         assert world.rotate(*SCHEDULED).said == (RESEALED | {"d": "live"}, None, 4)
         assert world.verify("--allow-live").said == (GOOD | {"d": "live"}, "intact", 0)
-        assert world.golden("keys", "revoke", world.old, "--yes").refused(2), "the run needs it"
+        refusal = world.golden("keys", "revoke", world.old, "--yes").refused(2)
+        assert "run d needs key" in refusal
+        assert "wait until it has, then `golden rotate`" in refusal
         for data in others:
             recorder.write(data, runs.duration(data))
         recorder.seal()
