@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any, NamedTuple
 
 DEPTH_LIMIT, HEADER_LIMIT, LINE_LIMIT = 256, 64 << 20, 16 << 20
@@ -319,16 +319,34 @@ def lines_of(data: bytes) -> tuple[list[Line], list[str]] | None:
     return lines, hashes
 
 
-def revocations(lines: list[Line], keys: Keys, sure: set[str], leaked: Mapping[str, int]) -> dict[str, int]:
+def vouched(lines: list[Line], hashes: list[str], keys: Keys, anchors: Iterable[str]) -> int:
+    """Return how many lines somebody vouches for: by the signature that ends a stretch, or an anchor."""
+    dir_id = lines[0].said["dir_id"] if lines else ""
+    kept = [int(anchor.split()[2]) for anchor in anchors if extends(dir_id, hashes, anchor)]
+    for seq, (line, after) in enumerate(zip_longest(lines, lines[1:])):
+        kid = line.said["kid"]
+        ends = after is None or after.said["kid"] != kid
+        if ends and state_of(keys, kid) not in {None, "revoked"}:
+            message = pae("ledger", dir_id, line.body)
+            if verifies(keys[kid], kid, line.mac, message, "ledger", dir_id):
+                kept.append(seq + 1)
+    return max(kept, default=0)
+
+
+def revocations(lines: list[Line], keys: Keys, sure: set[str], leaked: Mapping[str, int], heard: int) -> dict[str, int]:
     """Return per revoked key how many lines of the ledger stay believed if it signed them.
 
-    `sure` are the keys that something else than the ledger calls revoked.
+    `sure` are the keys that something else than the ledger calls revoked; `heard` is how many lines are vouched for.
     """
     believed = dict(leaked)
     ranks = {"active": 0, "retired": 1, "revoked": 2, None: 3}
     found = [said for said, _, _ in lines if said["op"] == "key" and said["state"] == "revoked" and "believed" in said]
     for said in sorted(found, key=lambda said: (ranks[state_of(keys, said["kid"])], said["seq"])):
         limit = believed.get(said["kid"], 0 if said["kid"] in sure else None)
+        algs = [keys[kid].alg if kid in keys else None for kid in (said["kid"], said["key"])]
+        usurps = state_of(keys, said["key"]) == "active" and algs == ["hmac-sha256", "ed25519"]
+        if said["seq"] >= heard or usurps:
+            continue
         if said["kid"] != said["key"] and (limit is None or said["seq"] < limit):
             believed[said["key"]] = min(said["believed"], believed.get(said["key"], said["believed"]))
     return dict.fromkeys(sure, 0) | believed
@@ -355,7 +373,8 @@ def judge(
     if found is None:
         return Ledger("tampered", keys)
     lines, hashes = found
-    believed = revocations(lines, keys, sure, leaked)
+    anchors = list(anchors)
+    believed = revocations(lines, keys, sure, leaked, vouched(lines, hashes, keys, anchors))
     keys = revoke(keys, believed)
     named = [
         (span["first"], span["last"])
