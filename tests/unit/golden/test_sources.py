@@ -361,7 +361,7 @@ def test_a_program_that_closes_its_output_is_still_asked_how_it_ended() -> None:
 
 
 def test_a_program_is_heard_where_ended_children_are_not_waited_for() -> None:
-    asked = "fetch(where_of('exec:[\"/bin/sh\",\"-c\",\"sleep 0.1; echo secret\"]'), {})"
+    asked = 'fetch(where_of(\'exec:["/bin/sh","-c","sleep 0.1; echo secret"]\'), {})'
     done = subprocess.run(
         [sys.executable, "-c", f"from golden.sources import fetch, where_of; print({asked})"],
         preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
