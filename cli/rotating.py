@@ -19,8 +19,9 @@ from golden.anchors import given
 from golden.errors import UsageError
 from golden.ledger import Anchor
 from golden.memory import Memory
+from golden.proof import Outcome, Plan, Reason
 from golden.repository import hashes_at
-from golden.rotation import Made, Outcome, Plan, Reason, Rotation, leaked_keys
+from golden.rotation import Made, Rotation, leaked_keys
 from golden.rotation import rotate as rotated
 from golden.store import SEAL_SUFFIX, SUFFIX, Store, check_run_id
 

@@ -16,7 +16,8 @@ from golden.event import Data
 from golden.keyring import Ed25519Key, HmacKey, Key, Keyring, State, entry_of, key_from
 from golden.ledger import FORMS, Fold, KeyState, Open, Operation, draft, parse_line, revocations
 from golden.memory import Memory
-from golden.rotation import Plan, Rotation, rotate
+from golden.proof import Plan
+from golden.rotation import Rotation, rotate
 from golden.seal import Statement, make_seal, parse_seal, statement_line
 from golden.store import GoldenFile, Store
 from tests import runs

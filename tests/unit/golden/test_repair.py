@@ -18,9 +18,10 @@ from golden.event import Data
 from golden.keyring import HmacKey, Keyring
 from golden.ledger import Create, KeyState, Open, Quarantine, Recover, Remnant, Sealed, Span
 from golden.memory import Memory
+from golden.proof import Plan
 from golden.recorder import open_recorder
 from golden.repair import Damage, damage, finish, needed_by, quarantine, recover, revoke, start_ledger, unfinished
-from golden.rotation import Plan, Rotation, rotate
+from golden.rotation import Rotation, rotate
 from golden.seal import make_seal
 from golden.store import RESERVED, Store, stems
 from golden.verdict import verify
@@ -136,14 +137,12 @@ def test_killed_after_the_line_it_is_completed_by_doing_it_again(
 def test_killed_between_file_and_seal_it_is_completed_by_doing_it_again(
     listed: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rename, count = os.rename, 0
+    rename = os.rename
 
-    def killed(*arguments: Any, **named: Any) -> None:
-        nonlocal count
-        count += 1
-        if count == 2:
+    def killed(source: str, *arguments: Any, **named: Any) -> None:
+        if source == "r-1.steps.jsonl.sig":
             raise KeyboardInterrupt
-        rename(*arguments, **named)
+        rename(source, *arguments, **named)
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "rename", killed)

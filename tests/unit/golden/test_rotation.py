@@ -18,8 +18,9 @@ from golden.files import is_temporary, locked, open_folder
 from golden.keyring import Entry, HmacKey, Keyring, key_from
 from golden.ledger import Accept, Anchor, Delete, KeyState, Open, Rotate, Sealed, draft
 from golden.memory import Memory
+from golden.proof import Outcome, Plan
 from golden.recorder import open_recorder
-from golden.rotation import Made, Outcome, Plan, Rotation, leaked_keys, rotate
+from golden.rotation import Made, Rotation, leaked_keys, rotate
 from golden.seal import Statement, make_seal, parse_seal, statement_line
 from golden.store import SEAL_SUFFIX, GoldenFile, Store
 from golden.verdict import verify_file
