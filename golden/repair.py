@@ -262,8 +262,6 @@ def _readable(directory: Directory) -> _Readable:
                         unchecked |= last.good is None
                         claimed[last.kid] += last.good is None
         anchor, offset = bad or (fold.anchor, fold.offset)
-        if not trusted and not unchecked:
-            anchor, offset = fold.anchor, 0
         file.seek(offset)
         rest = file.read()
     if not trusted and unchecked:
