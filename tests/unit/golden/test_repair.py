@@ -546,6 +546,22 @@ def test_what_was_proven_is_told_whatever_lies_there_by_then(killed: Store, monk
     assert line.seal == proven
 
 
+def test_what_another_writer_has_ended_meanwhile_is_not_told_twice(
+    killed: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = killed.read()
+    writing = directory.writing
+
+    def later() -> AbstractContextManager[None]:
+        finish(again(killed).read())
+        return writing()
+
+    monkeypatch.setattr(directory, "writing", later)
+    before = len(said(killed.directory))
+    finish(directory)
+    assert len(said(killed.directory)) == before + 1
+
+
 @pytest.mark.parametrize("op", ["open", "seal"])
 def test_a_run_whose_recorder_had_another_key_is_finished_by_nobody(killed: Store, op: str) -> None:
     if op == "seal":
