@@ -82,11 +82,14 @@ def test_what_only_the_weaker_key_vouches_for_is_not_signed_with_the_stronger_on
     assert pair.verify().by == of("intact", "a", "c", "d") | of("unknown-key", "b", "f")
 
 
-def test_what_was_there_when_the_stronger_key_came_is_signed_with_it(leak: Leak) -> None:
-    leak.world.new_key("--alg", "ed25519")
-    assert leak.world.verify().code == 4
-    assert leak.world.rotate("--reason", "scheduled").said == (RESEALED, None, 0)
-    assert leak.world.verify().said == (GOOD, "intact", 0)
+@pytest.mark.parametrize("later", [{}, of("already", "d")])
+def test_what_was_there_when_the_stronger_key_came_is_signed_with_it(leak: Leak, later: dict[str, str]) -> None:
+    world = leak.world
+    world.new_key("--alg", "ed25519")
+    assert world.verify().code == 4
+    world.record(*later)
+    assert world.rotate("--reason", "scheduled").said == (RESEALED | later, None, 0)
+    assert world.verify().said == (GOOD | of("intact", *later), "intact", 0)
 
 
 @pytest.mark.parametrize("when", ["2099-01-01T00:00:00.000000Z", "2001-01-01T00:00:00.000000Z", None])

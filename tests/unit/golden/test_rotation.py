@@ -481,6 +481,14 @@ def _entry(secret: bytes, state: Any) -> Entry:
     return entry
 
 
+def test_a_run_begun_before_the_leak_and_sealed_by_the_thief_is_not_proven_by_a_signature_on_top(place: Place) -> None:
+    place.append(BEFORE, draft(Open, run_id="r-9", file_id=runs.FILE_ID))
+    anchor = place.store(BEFORE).read().anchor
+    place.put("r-9", OTHERS)
+    assert place.rotate(Plan("scheduled"))["r-9"] == "resealed", "nobody knows yet"
+    assert place.compromised(anchor=anchor) == {**dict.fromkeys(ALL, "already"), "r-9": "unproven"}
+
+
 JAN, FEB, MAR = ("2026-01-01T00:00:00.000000Z", "2026-02-01T00:00:00.000000Z", "2026-03-01T00:00:00.000000Z")
 
 
