@@ -118,7 +118,8 @@ def test_a_key_that_was_in_use_at_the_anchor_is_no_new_key(leak: Leak) -> None:
 def test_a_key_that_the_files_alone_speak_of_is_no_new_key_either(pair: World) -> None:
     leak = Leak(pair)
     strong = next(kid for kid in pair.states() if kid != pair.old)
-    leak.new = pair.old
+    leak.new = pair.new_key()
+    pair.record("d")
+    leak.anchor = pair.anchor()
     done = leak.refused("--safe", strong)
-    assert done.code == 2
-    assert "make a new one first" in done.stderr
+    assert (done.code, f"key {leak.new} was in use at the anchor" in done.stderr) == (2, True)
