@@ -24,6 +24,7 @@ from golden.ledger import (
     Anchor,
     Create,
     Delete,
+    Fold,
     KeyState,
     Open,
     Quarantine,
@@ -755,3 +756,15 @@ def test_no_secret_is_in_any_text_of_a_directory(folder: Path) -> None:
     shown = repr(found) + repr(vars(found)) + (folder / LEDGER).read_text()
     for secret in (ACTIVE, RETIRED):
         assert secret.decode() not in shown
+
+
+def test_lines_are_vouched_for_by_a_signature_or_by_an_anchor_that_they_extend() -> None:
+    lines = Scribe(A).opened(A, "r-1").opened(B, "r-2").lines
+    watched = Fold(policy((STRANGER, "active")), [2])
+    for line in lines:
+        watched.feed(line[:-1])
+    watched.settle()
+    (anchor,) = (moment.anchor for moment in watched.moments.values())
+    assert module._vouched(watched, []) == 0
+    assert module._vouched(watched, [anchor]) == 2
+    assert module._vouched(watched, [msgspec.structs.replace(anchor, hash="0" * 64)]) == 0

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from golden import proof
 from golden import rotation as module
 from golden.directory import Directory
 from golden.errors import GoldenError, TamperedError, UsageError
@@ -479,6 +480,15 @@ def entries(*states: tuple[bytes, Any, str]) -> Keyring:
 def _entry(secret: bytes, state: Any) -> Entry:
     (entry,) = policy((secret, state))
     return entry
+
+
+def test_events_by_a_good_key_are_only_those_that_were_hashed(bare: Place) -> None:
+    file = bare.file("r-1")
+    sha256 = bare.statement("r-1").sha256
+    assert proof._is_recorded_under(file, BEFORE, sha256)
+    assert not proof._is_recorded_under(file, BEFORE, "0" * 64)
+    assert not proof._is_recorded_under(file, BEFORE.with_revoked([OLD_KEY.kid]), sha256)
+    assert not proof._is_recorded_under(bare.file("r-8"), BEFORE, sha256)
 
 
 def test_a_run_begun_before_the_leak_and_sealed_by_the_thief_is_not_proven_by_a_signature_on_top(place: Place) -> None:
