@@ -17,7 +17,7 @@ from golden.errors import GoldenError, TamperedError, UsageError
 from golden.event import Data
 from golden.files import is_temporary, locked, open_folder
 from golden.keyring import Entry, HmacKey, Keyring, key_from
-from golden.ledger import Accept, Anchor, Delete, KeyState, Open, Rotate, Sealed, draft
+from golden.ledger import Accept, Anchor, Delete, KeyState, Open, Quarantine, Rotate, Sealed, draft
 from golden.memory import Memory
 from golden.proof import Outcome, Plan
 from golden.recorder import open_recorder
@@ -480,6 +480,49 @@ def entries(*states: tuple[bytes, Any, str]) -> Keyring:
 def _entry(secret: bytes, state: Any) -> Entry:
     (entry,) = policy((secret, state))
     return entry
+
+
+def test_a_seal_of_another_recording_of_a_run_that_began_proves_nothing(place: Place) -> None:
+    place.append(BEFORE, draft(Open, run_id="r-9", file_id="f" * 32))
+    place.put("r-9", OTHERS)
+    assert place.rotate(Plan("scheduled"))["r-9"] == "unproven"
+
+
+def test_a_run_that_was_set_apart_and_put_back_is_not_signed(place: Place) -> None:
+    place.append(BEFORE, draft(Open, run_id="r-9", file_id=runs.FILE_ID))
+    place.append(BEFORE, draft(Quarantine, run_id="r-9", file_id=runs.FILE_ID, reason="r"))
+    place.put("r-9", OTHERS)
+    assert place.rotate(Plan("scheduled"))["r-9"] == "unproven"
+
+
+NOT_WHOLE: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "a hole": lambda lines: [lines[0], *lines[2:]],
+    "half a line": lambda lines: [*lines, b'{"half'],
+    "no end": lambda lines: lines[:-1],
+    "another run": lambda lines: [line.replace(b'"r-9"', b'"r-8"') for line in lines],
+}
+
+
+def _copied(place: Place) -> list[bytes]:
+    """Put what r-1 is in the place of r-9, in its name; return its lines."""
+    for suffix in (".steps.jsonl", ".steps.jsonl.sig"):
+        data = (place.folder / f"r-1{suffix}").read_bytes()
+        (place.folder / f"r-9{suffix}").write_bytes(data.replace(b'"r-1"', b'"r-9"'))
+    return place.file("r-9").path.read_bytes().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("name", NOT_WHOLE)
+def test_what_is_no_whole_run_is_accepted_by_no_hash(place: Place, name: str) -> None:
+    data = b"".join(NOT_WHOLE[name](_copied(place)))
+    place.file("r-9").path.write_bytes(data)
+    before = len(said(place.folder))
+    assert place.compromised(accepted={"r-9": hashlib.sha256(data).hexdigest()})["r-9"] != "resealed"
+    assert not any(isinstance(line, Accept) for line in said(place.folder)[before:])
+
+
+def test_a_whole_run_is_accepted_by_its_hash(place: Place) -> None:
+    data = b"".join(_copied(place))
+    assert place.compromised(accepted={"r-9": hashlib.sha256(data).hexdigest()})["r-9"] == "resealed"
 
 
 def test_events_by_a_good_key_are_only_those_that_were_hashed(bare: Place) -> None:
