@@ -495,6 +495,15 @@ def test_a_run_that_was_set_apart_and_put_back_is_not_signed(place: Place) -> No
     assert place.rotate(Plan("scheduled"))["r-9"] == "unproven"
 
 
+def test_a_file_of_another_run_is_tampered_whoever_vouches_for_it(place: Place) -> None:
+    place.file("r-9").path.write_bytes(place.file("r-1").path.read_bytes())
+    statement = msgspec.structs.replace(place.statement("r-1"), run_id="r-9")
+    place.file("r-9").seal_path.write_bytes(make_seal(statement_line(statement), [OLD_KEY]))
+    members = {"run_id": "r-9", "file_id": statement.file_id}
+    place.append(BEFORE, draft(Open, **members), draft(Sealed, seal=statement, **members))
+    assert place.rotate(Plan("scheduled"))["r-9"] == "tampered"
+
+
 NOT_WHOLE: dict[str, Callable[[list[bytes]], list[bytes]]] = {
     "a hole": lambda lines: [lines[0], *lines[2:]],
     "half a line": lambda lines: [*lines, b'{"half'],
