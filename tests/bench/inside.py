@@ -216,7 +216,8 @@ class Runs:
 
     def record(self) -> Path:
         self.count += 1
-        run_id = f"{self.spec.id}-{len(self.spec.steps)}-{self.count}"
+        # A ledger forgets no run: its id is never used again, not by the next process either.
+        run_id = f"{self.spec.id}-{len(self.spec.steps)}-{os.getpid()}-{self.count}"
         record(self.spec, self.registry, store=self.store, run_id=run_id, seed=SEED).close()
         return self.store.file(run_id).path
 
