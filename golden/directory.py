@@ -262,7 +262,7 @@ class Directory:
             problem = "this is an earlier version of the run; the ledger knows a later one"
             return Listing("rolled-back", problem, "restore the later version from backup")
         if not run.digest and run.file_id == file_id:
-            return Listing(note="the ledger does not know yet that the run ended; the next writer says so")
+            return Listing(note="the ledger does not know that the run ended; its own recorder's keys may say so")
         return Listing("unlisted", "the ledger knows this run with another seal", "restore the file from backup")
 
     def statement(self, run_id: str) -> bytes | None:
@@ -423,8 +423,11 @@ class Directory:
             # Worse than who signed the last lines is that others are gone.
             self.finding = _rolled_back(self.fold, known, self.anchors) or self.finding
         if self.finding is None and (self.rest or not self.fold.lines):
+            problem = "the last line of the ledger is incomplete" if self.rest else "the ledger is empty"
             hint = "the next command that writes cuts it off and says so"
-            self.finding = Finding("torn", "the last line of the ledger is incomplete", hint, tolerable=True)
+            if not self.fold.lines:
+                hint = "restore ledger.jsonl from backup; without one `golden ledger init` lists what verifies"
+            self.finding = Finding("torn", problem, hint, tolerable=True)
         if self.finding is None and not self.aside and not named:
             info = os.fstat(fd)
             self._judged = (info.st_dev, info.st_ino)
@@ -447,7 +450,7 @@ class Directory:
         return fold
 
     def _named(self, fold: Fold) -> list[Span]:
-        """Return the lines that somebody believed has acknowledged to be without effect."""
+        """Return the lines that somebody believed has acknowledged, where they are without effect."""
         found = []
         for line in fold.notable:
             if isinstance(line, Recover) and line.lines and line.seq < self.believed.get(line.kid, line.seq + 1):
@@ -521,11 +524,11 @@ class _Aside:
         self.unnamed: list[Span] = []
 
     def counts(self, seq: int, kid: str) -> bool:
-        if any(span.first <= seq <= span.last for span in self._named):
-            return False
         limit = self._believed.get(kid)
         if limit is None or seq < limit:
             return True
+        if any(span.first <= seq <= span.last for span in self._named):
+            return False
         if self.unnamed and self.unnamed[-1].last == seq - 1:
             self.unnamed[-1] = Span(self.unnamed[-1].first, seq)
         else:

@@ -18,7 +18,7 @@ from golden.directory import Directory, no_ledger
 from golden.errors import FormatError, GoldenError, KeyringError, StoreError, TamperedError, UsageError
 from golden.event import MAX_HEADER, Origin
 from golden.files import open_regular
-from golden.keyring import Keyring
+from golden.keyring import Keyring, kid_of
 from golden.lines import blocks
 from golden.recorder import open_recorder
 from golden.recording import Recording
@@ -70,6 +70,9 @@ class Importer:
         self._store = store
         self._target = store.read()
         self._target.require_good()
+        kid = kid_of(keyring.aos_secret) if keyring.aos_secret else ""
+        if self._target.keyring.state(kid) == "revoked":
+            raise KeyringError(f"key {kid} is revoked: what it signed proves nothing", hint="import from a backup")
         if not dry_run:
             # An import that was killed is run again, and may find each of its files there already.
             finish(self._target)

@@ -378,6 +378,10 @@ class Fold:
             stretch.good = len(mac) == SIGNATURE_LENGTH[key.alg] and key.verifies_ledger(self.dir_id, body, mac)
 
     def _add(self, operation: Operation) -> None:
+        known = self.runs.get(operation.run_id) if isinstance(operation, _OfRun) else None
+        if known and not known.present and self._keyring.is_weaker(operation.kid, self._keyring.alg(known.kid)):
+            # What a stronger key took away no weaker one brings back.
+            return
         if type(operation) is Sealed or type(operation) is Accept:
             run = self._of(operation)
             run.earlier = (*run.earlier, run.digest) if run.digest else run.earlier

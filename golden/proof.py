@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -35,7 +35,7 @@ from golden.seal import (
     parse_seal,
     statement_line,
 )
-from golden.store import GoldenFile
+from golden.store import RESERVED, GoldenFile
 from golden.verdict import last_event_type
 
 Reason = Literal["scheduled", "compromised"]
@@ -108,6 +108,9 @@ class Prover:
             OSError, StoreError, TamperedError: it cannot be read, or the ledger changed meanwhile.
         """
         file = GoldenFile(self.folder, run_id)
+        if run_id in RESERVED:
+            problem, hint = f"no run is recorded under the id {run_id}", "set it apart (`golden quarantine`)"
+            return Proof(Outcome(run_id, "unproven", problem=problem, hint=hint))
         sealed = file.read_seal(MAX_SEAL)
         seal, signed = _signed(sealed, self.directory.keyring)
         from_kid = _from(seal, signed)
@@ -181,12 +184,15 @@ class Prover:
         if self.directory.present:
             if known is None or not known.present or known.file_id != seal.statement.file_id:
                 return False
-            # After a leak a new signature may stand on what the thief had signed: the run must have begun under it too.
-            return self.plan.reason == "scheduled" or {known.kid, signed.kid} <= self._own
+            # A new signature may stand on what a thief had signed: after a leak the run must have begun under it too.
+            # And who began a run with a key that signs now did not seal it with one that had been replaced before.
+            began, sealed = known.kid in self._own, signed.kid in self._own
+            return sealed and began if self.plan.reason == "compromised" else sealed or not began
         if self.plan.reason == "scheduled" or (self.plan.kept or {}).get(run_id) == found.sha256:
             return True
         file = GoldenFile(self.folder, run_id)
-        return _is_recorded_under(file, self.directory.keyring, found.sha256)
+        trusted = {entry.kid for entry in self.directory.keyring if entry.state != "revoked"}
+        return is_recorded_under(file, self.directory.keyring, trusted, found.sha256)
 
     def _is_doubtful(self, known: Run | None, signed: Signed | None, *, fits: bool) -> bool:
         """Whether nobody vouches for a run but a weaker key than those that had signed the ledger before.
@@ -199,7 +205,9 @@ class Prover:
         if known is None or alg in {None, ALGORITHMS[-1]} or (fits and signed is not None and signed.kid is not None):
             return False
         since = [seq for kid, seq in self.directory.fold.since.items() if keyring.alg(kid) == alg]
-        return bool(since) and known.seq > min(since) and keyring.alg(known.kid) != alg
+        # Only a statement speaks of bytes: who signed that the run began does not vouch for them.
+        vouched = bool(known.digest) and keyring.alg(known.kid) == alg
+        return bool(since) and known.seq >= min(since) and not vouched
 
     def _doubtful(self, found: Outcome) -> Outcome:
         alg = self.directory.keyring.strongest
@@ -223,6 +231,11 @@ class Prover:
             problem = "its bytes are not those that were accepted"
         elif self.plan.kept is not None:
             problem = "git does not have these bytes at that revision"
+            signed = _signed(sealed, self.directory.keyring)[1]
+            if signed is not None and signed.kid is not None:
+                problem += f", and {signed.kid} signed them since: that goes on being good"
+                hint = "set it apart for good, or make another new key (`golden keys add`) and rotate again"
+                return replace(found, problem=problem, hint=hint)
         elif unsealed:
             problem = "the run ended, but neither a seal nor the ledger speaks of it"
         elif self.directory.present:
@@ -338,8 +351,8 @@ def _has_ended(file: GoldenFile) -> bool:
         os.close(fd)
 
 
-def _is_recorded_under(file: GoldenFile, keyring: Keyring, sha256: str | None) -> bool:
-    """Whether these bytes are events with good MACs by keys that are not revoked: nobody else can have written them."""
+def is_recorded_under(file: GoldenFile, keyring: Keyring, kids: Collection[str], sha256: str | None) -> bool:
+    """Whether a file's bytes are events with good MACs by keys of these kids: nobody else can have written them."""
     walk, splitter, digest = Walk(keyring), Splitter(), hashlib.sha256()
     fd = open_regular(file.place)
     if fd is None:
@@ -349,7 +362,7 @@ def _is_recorded_under(file: GoldenFile, keyring: Keyring, sha256: str | None) -
             digest.update(block)
             for line in splitter.feed(block):
                 event = walk.feed(line)
-                if event.golden is not None and keyring.usable(event.golden.kid) is None:
+                if event.golden is not None and event.golden.kid not in kids:
                     return False
     except GoldenError:
         return False

@@ -20,6 +20,7 @@ from golden.event import Extent, Signing, parse_header
 from golden.files import exists, locked, open_folder, open_regular, put, sweep
 from golden.ledger import LEDGER, Anchor, Draft, Fold, KeyState, Open, Quarantine, Recover, Remnant, Sealed, Span, draft
 from golden.lines import Splitter, blocks, first_line
+from golden.proof import is_recorded_under
 from golden.seal import MAX_SEAL, Statement, check, parse_seal
 from golden.store import RESERVED, GoldenFile, Store, check_run_id, stems
 from golden.verdict import examine
@@ -147,6 +148,8 @@ def damage(store: Store) -> Damage:
     lost = Remnant(remembered.dir_id, remembered.hash, remembered.lines) if remembered else None
     if not directory.present:
         return Damage(lost=lost)
+    if not directory.fold.lines and not directory.rest and lost is None and directory.finding is not None:
+        raise UsageError(directory.finding.problem, hint=directory.finding.hint)
     found = _readable(directory)
     if found.anchor is None:
         return Damage(dropped=found.rest, lost=lost)
@@ -406,6 +409,13 @@ def start_ledger(store: Store, reason: str, found: Damage | None = None, *, dry_
             proof.close()
         if listed and not signers & active:
             listed, problem = False, f"signed by {verdict.kid}, which is not active"
+        elif (
+            proof is not None
+            and found.lost is not None
+            and not is_recorded_under(file, directory.keyring, active, proof.seal.statement.sha256)
+        ):
+            # An active key may have signed on a schedule what a thief had sealed; with the ledger went what tells.
+            listed, problem = False, "signed by an active key, but recorded under another"
         elif proof is not None:
             statement = proof.seal.statement
             lines.append(draft(Sealed, run_id=stem, file_id=statement.file_id, seal=statement))
@@ -438,7 +448,9 @@ def needed_by(directory: Directory, kid: str) -> Iterator[tuple[str, str]]:
             if any(line.kid == kid for line in seal.signatures) and check(seal, without).kid is None:
                 yield stem, "no other key signed its seal; `golden rotate` signs it anew"
         elif (signing := _signing(file)) and signing.kid == kid:
-            yield stem, "the run has not ended; wait until it has, then `golden rotate`"
+            dead = "its recorder died, `golden quarantine` sets it apart"
+            way = "wait until it has, then `golden rotate`" if file.has_writer() else dead
+            yield stem, f"the run has not ended; {way}"
 
 
 def revoke(store: Store, kid: str, reason: str | None, *, dry_run: bool = False) -> bool:

@@ -282,6 +282,8 @@ def _judge_sealed(
         return judged(signed.verdict, signed.problem, hint)
     if signed.verdict == "unknown-key":
         hint = "set GOLDEN_SECRET_FILE (or GOLDEN_SECRET_PREVIOUS) to the secret that sealed it"
+        if signed.good:
+            hint = "find out who recorded it; `golden rotate` says whether anything else vouches for it"
         return judged(signed.verdict, signed.problem, hint)
     if signed.verdict is not None:
         return judged(signed.verdict, signed.problem, "restore the .sig from backup; do not re-sign the file")

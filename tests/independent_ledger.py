@@ -248,6 +248,7 @@ class Run:
     op: str
     seq: int
     file_id: str | None
+    kid: str
     present: bool = True
     digest: str = ""
     earlier: list[str] = field(default_factory=list)
@@ -387,11 +388,11 @@ def judge(
     counted = []
     for line in lines:
         seq, kid = line.said["seq"], line.said["kid"]
-        if any(first <= seq <= last for first, last in named):
-            continue
         if seq < believed.get(kid, seq + 1):
             counted.append(line)
-            add(ledger.runs, line.said)
+            add(ledger.runs, line.said, keys)
+        elif any(first <= seq <= last for first, last in named):
+            continue
         elif ledger.aside and ledger.aside[-1][1] == seq - 1:
             ledger.aside[-1][1] = seq
         else:
@@ -431,13 +432,16 @@ def extends(dir_id: str, hashes: list[str], anchor: str) -> bool:
     return match[1] == dir_id and int(match[2]) < len(hashes) and hashes[int(match[2])] == match[3]
 
 
-def add(runs: dict[str, Run], said: dict[str, Any]) -> None:
-    """Take in what a line says of a run."""
+def add(runs: dict[str, Run], said: dict[str, Any], keys: Keys) -> None:
+    """Take in what a line says of a run; what a stronger key took away no weaker one brings back."""
     op = said["op"]
     if "run_id" not in said:
         return
-    run = runs.setdefault(said["run_id"], Run(op, said["seq"], said["file_id"]))
-    run.op, run.seq, run.file_id = op, said["seq"], said["file_id"] or run.file_id
+    run = runs.setdefault(said["run_id"], Run(op, said["seq"], said["file_id"], said["kid"]))
+    algs = [keys[kid].alg if kid in keys else None for kid in (said["kid"], run.kid)]
+    if not run.present and algs == ["hmac-sha256", "ed25519"] and op not in {"delete", "quarantine"}:
+        return
+    run.op, run.seq, run.kid, run.file_id = op, said["seq"], said["kid"], said["file_id"] or run.file_id
     run.present = op not in {"archive", "delete", "quarantine"}
     if op in {"open", "seal", "accept"}:
         run.earlier += [run.digest] if run.digest else []

@@ -3,12 +3,15 @@
 In each story somebody honest uses the new key before the leak is known, or follows a hint.
 """
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from golden.canonical import sha256_hex
-from golden.ledger import KeyState, Open, Sealed, draft
-from tests.stories.world import Leak, Thief, World, commit, fold, of
+from golden.ledger import KeyState, Open, Recover, Sealed, Span, draft
+from tests import runs
+from tests.stories.world import Leak, Thief, World, commit, events, fold, of
 
 GOOD = of("intact", "a", "b", "c")
 RESEALED = of("resealed", "a", "b", "c")
@@ -123,3 +126,99 @@ def test_a_key_that_the_files_alone_speak_of_is_no_new_key_either(pair: World) -
     leak.anchor = pair.anchor()
     done = leak.refused("--safe", strong)
     assert (done.code, f"key {leak.new} was in use at the anchor" in done.stderr) == (2, True)
+
+
+def _killed(world: World, run_id: str) -> str:
+    """Begin a run and leave it, as a recorder does that is killed; return its file id."""
+    runs.record(world.store(), run_id, events(run_id, "honest")[:1], sealed=False)
+    file_id = fold(world).runs[run_id].file_id
+    assert file_id is not None
+    return file_id
+
+
+@pytest.mark.parametrize("command", [("rotate", "--reason", "scheduled", "--yes"), ("resign", "v")])
+def test_a_run_begun_with_the_new_key_is_not_sealed_with_the_old_one(leak: Leak, command: tuple[str, ...]) -> None:
+    world = leak.world
+    leak.new = world.new_key()
+    leak.thief.forge("v", file_id=_killed(world, "v"))
+    assert world.golden(*command).code == 4
+    assert leak.new not in world.signers("v")
+    assert world.rotate(*leak.reason).by == (RESEALED if command[0] == "resign" else of("already", "a", "b", "c")) | {
+        "v": "unproven"
+    }
+
+
+def test_that_a_stronger_key_signed_the_beginning_vouches_for_no_bytes(pair: World) -> None:
+    Thief(pair, pair.secret()).forge("v", file_id=_killed(pair, "v"))
+    assert pair.rotate("--reason", "scheduled").said == (of("already", "a", "b", "c") | {"v": "unproven"}, None, 4)
+
+
+def test_no_line_is_taken_out_by_naming_it(pair: World) -> None:
+    thief = Thief(pair, pair.secret())
+    count = fold(pair).lines
+    thief.append(draft(Recover, reason="all of it", lines=[Span(0, count - 1)]))
+    thief.record_by_hand("f")
+    pair.record("d")
+    assert pair.rotate("--reason", "scheduled").said == (
+        of("already", "a", "b", "c", "d") | {"f": "unproven"},
+        None,
+        4,
+    )
+
+
+def test_what_a_stronger_key_set_apart_no_weaker_one_brings_back(pair: World) -> None:
+    statement = pair.seal("b").statement
+    assert pair.golden("quarantine", "b", "--yes").code == 0
+    pair.restore_run("b")
+    Thief(pair, pair.secret()).append(draft(Sealed, run_id="b", file_id=statement.file_id, seal=statement))
+    pair.record("d")
+    assert pair.verify().said == (of("intact", "a", "c", "d") | {"b": "unlisted"}, "intact", 3)
+    assert pair.rotate("--reason", "scheduled").by["b"] == "unproven"
+
+
+def test_a_lost_ledger_is_not_begun_anew_with_what_a_new_key_signed_on_a_schedule(leak: Leak) -> None:
+    world = leak.world
+    leak.thief.record("f")
+    world.new_key()
+    assert world.rotate("--reason", "scheduled").code == 0, "nobody knows yet"
+    world.record("d")
+    world.verify()
+    (world.goldens / "ledger.jsonl").unlink()
+    assert world.golden("recover", "--yes").code == 0
+    assert world.verify().by == of("unlisted", "a", "b", "c", "f") | {"d": "intact"}
+
+
+def test_in_git_it_is_said_that_another_key_has_signed_meanwhile(git: World) -> None:
+    revision = commit(git)
+    Thief(git, git.secret()).forge("f")
+    new = git.new_key()
+    git.rotate("--reason", "scheduled")
+    done = git.rotate("--reason", "compromised", "--anchor", f"git:{revision}")
+    (said,) = (row["problem"] for row in done.answer.objects if row.get("run_id") == "f")
+    assert f"{new} signed them since" in said
+    git.new_key()
+    assert git.rotate("--reason", "compromised", "--anchor", f"git:{revision}").by == RESEALED | {"f": "unproven"}
+    assert git.verify().by["f"] == "revoked-key"
+
+
+def test_a_run_with_the_name_of_a_lock_is_named_and_not_waited_for(world: World) -> None:
+    Thief(world, world.secret()).forge("rotate")
+    world.new_key()
+    assert world.rotate("--reason", "scheduled").by == RESEALED | {"rotate": "unproven"}
+
+
+def test_nothing_is_imported_by_a_revoked_key(leak: Leak, tmp_path: Path) -> None:
+    world = leak.world
+    leak.respond()
+    (tmp_path / "old").mkdir()
+    done = world.golden("import", str(tmp_path / "old"), "--format", "aos", "--key", world.old)
+    assert (done.code, f"key {world.old} is revoked" in done.stderr) == (2, True)
+
+
+def test_an_empty_ledger_that_nobody_remembers_is_said_to_be_empty(world: World) -> None:
+    (world.goldens / "ledger.jsonl").write_bytes(b"")
+    other = world.elsewhere("other")
+    done = other.golden("recover", "--yes")
+    assert (done.code, "the ledger is empty" in done.stderr, "golden ledger init" in done.stderr) == (2, True, True)
+    assert other.golden("ledger", "init").code == 0
+    assert other.verify().said == (GOOD, "intact", 0)

@@ -383,10 +383,10 @@ def test_a_revoked_key_cannot_name_its_own_lines(folder: Path) -> None:
     assert (found.aside, list(found.runs)) == ([Span(3, 4)], ["r-1"])
 
 
-def test_a_named_line_has_no_effect_whoever_signed_it(folder: Path) -> None:
+def test_a_line_that_counts_is_named_in_vain(folder: Path) -> None:
     scribe = Scribe(A).opened(A, "r-1").opened(A, "r-2").add(A, Recover, lines=[Span(2, 2)], reason="a mistake")
     scribe.write(folder)
-    assert list(seen(folder).runs) == ["r-1"]
+    assert list(seen(folder).runs) == ["r-1", "r-2"]
 
 
 def test_what_is_said_to_have_leaked_counts_up_to_the_anchor_alone(folder: Path) -> None:
@@ -434,7 +434,7 @@ def test_a_run_sealed_and_not_yet_said_to_be_is_noted(folder: Path) -> None:
     Scribe(A).opened(A, "r-1").write(folder)
     found = seen(folder).listing("r-1", FILE_ID, statement_line(ONE))
     assert found.verdict is None
-    assert "the next writer says so" in (found.note or "")
+    assert "its own recorder's keys may say so" in (found.note or "")
     assert said_of(Scribe(A).opened(A, "r-1"), folder, file_id="0" * 32) == "unlisted"
 
 

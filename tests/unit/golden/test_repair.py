@@ -646,9 +646,13 @@ def test_a_run_that_has_not_ended_needs_its_key(tmp_path: Path) -> None:
     store = Store(tmp_path / "golden", policy((RETIRED, "active")), durability="never")
     runs.record(store, "r-1", EVENTS[:1], sealed=False)
     later = again(store, policy((RETIRED, "retired"), (ACTIVE, "active")))
-    assert list(needed_by(later.read(), B.kid)) == [
-        ("r-1", "the run has not ended; wait until it has, then `golden rotate`")
-    ]
+    why = "the run has not ended; its recorder died, `golden quarantine` sets it apart"
+    assert list(needed_by(later.read(), B.kid)) == [("r-1", why)]
+    fd = os.open(store.directory / "r-1.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    why = "the run has not ended; wait until it has, then `golden rotate`"
+    assert list(needed_by(later.read(), B.kid)) == [("r-1", why)]
+    os.close(fd)
     assert list(needed_by(later.read(), A.kid)) == []
 
 

@@ -447,7 +447,7 @@ def test_a_run_sealed_whose_recorder_was_killed_before_it_said_so_is_intact_and_
     ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:-1]))
     found = judged(listed.file("r-1"))
     assert found.verdict == "intact"
-    assert any("the next writer says so" in note for note in found.notes)
+    assert any("its own recorder's keys may say so" in note for note in found.notes)
 
 
 def test_what_is_wrong_with_the_file_itself_comes_before_the_ledger(listed: Store) -> None:
