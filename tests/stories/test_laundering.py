@@ -153,6 +153,13 @@ def test_that_a_stronger_key_signed_the_beginning_vouches_for_no_bytes(pair: Wor
     assert pair.rotate("--reason", "scheduled").said == (of("already", "a", "b", "c") | {"v": "unproven"}, None, 4)
 
 
+def test_nor_does_it_where_that_key_has_been_replaced_since(world: World) -> None:
+    world.new_key("--alg", "ed25519")
+    Thief(world, world.secret()).forge("v", file_id=_killed(world, "v"))
+    world.new_key("--alg", "ed25519")
+    assert world.rotate("--reason", "scheduled").said == (RESEALED | {"v": "unproven"}, None, 4)
+
+
 def test_no_line_is_taken_out_by_naming_it(pair: World) -> None:
     thief = Thief(pair, pair.secret())
     count = fold(pair).lines
@@ -202,7 +209,7 @@ def test_in_git_it_is_said_that_another_key_has_signed_meanwhile(git: World) -> 
 
 
 def test_a_run_with_the_name_of_a_lock_is_named_and_not_waited_for(world: World) -> None:
-    Thief(world, world.secret()).forge("rotate")
+    Thief(world, world.secret()).record_by_hand("rotate")
     world.new_key()
     assert world.rotate("--reason", "scheduled").by == RESEALED | {"rotate": "unproven"}
 
