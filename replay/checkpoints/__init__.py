@@ -1,0 +1,1 @@
+"""Checkpoints: saved state that a run resumes from, in a place of one's choice."""
