@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import time
-from datetime import UTC, datetime, timedelta
-
 import click
 import msgspec
 
 from cli.command import Session, command, only_run, run_option
+from cli.moments import moment
 from cli.render import Out, bold, counted, cut, dim, mark, safe, shown
 from golden.difference import Difference, environment_differs
 from golden.difference import diff as differences
@@ -17,8 +14,6 @@ from golden.event import EffectData, Event, RunEnd, RunResume, RunStart, StepDat
 from golden.pair import Pair
 from golden.store import locate
 from golden.tail import Shown, Tail
-
-_AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @command(
@@ -100,7 +95,7 @@ def tail(
     out, settings = session.out, session.settings
     keyring = settings.keyring()
     file = locate(only_run(run, run_option), settings.directory)
-    start = _moment(since) if since else ""
+    start = moment(since, "--since") if since else ""
     # --since alone means all since then.
     wanted = count if count is not None else (1 << 62) if since else 20
     ending = Tail(
@@ -169,19 +164,3 @@ def _event_words(event: Event) -> str:
 def _cut(raw: msgspec.Raw, before: str) -> str:
     text = safe(bytes(raw)[:400].decode("utf-8", "ignore"))
     return dim(cut(text, 29 + len(click.unstyle(before))))
-
-
-def _moment(text: str) -> str:
-    """Return a moment as events write it, from an ISO time or an age like 10m."""
-    age = re.fullmatch(r"(\d+)([smhd])", text)
-    try:
-        moment = (
-            datetime.fromtimestamp(time.time(), UTC) - timedelta(seconds=int(age[1]) * _AGES[age[2]])
-            if age
-            else datetime.fromisoformat(text)
-        )
-    except (ValueError, OverflowError):
-        raise click.UsageError(f"--since {text!r} is no time; write 2026-01-01T12:00:00Z or 10m") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

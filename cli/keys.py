@@ -18,6 +18,7 @@ from cli.render import bold, dim, mark, safe
 from cli.settings import SECRETS, Settings
 from golden.clock import timestamp
 from golden.errors import UsageError
+from golden.files import open_folder
 from golden.keyfile import add_entry, edit, read_policy, read_text, set_state, with_entry, with_state, write_policy
 from golden.keyring import (
     ED25519,
@@ -44,6 +45,9 @@ _CONFIGURATION = """\
 dir = {dir}
 """
 
+# What a run leaves beside golden files, seals and ledger, and what is of one host alone.
+IGNORED = ("checkpoints.sqlite*", "stop.json", "*.lock", "quarantine/")
+
 keys = Family(
     "keys",
     """Show, add, retire and revoke keys.
@@ -69,12 +73,12 @@ git = Family("git", "Make a git repository ready for golden files.", "golden git
 def init(session: Session, hmac: bool) -> int:
     """Make a configuration, keys and a keyring, and change nothing that exists.
 
-    Writes golden.toml, .gitattributes and golden-keyring.toml here, and new secrets below your own configuration
-    folder. Of the two keys the HMAC one signs each event, the Ed25519 one what is finished, which everybody can verify
-    who has the keyring.
+    Writes golden.toml, .gitattributes and golden-keyring.toml here, in a git repository a .gitignore in the golden
+    directory, and new secrets below your own configuration folder. Of the two keys the HMAC one signs each event, the
+    Ed25519 one what is finished, which everybody can verify who has the keyring.
     """
     settings = session.settings
-    _configure(session)
+    folder = _configure(session)
     path = os.path.join(settings.root, ".gitattributes")
     if not os.path.lexists(path):
         edit(path, _with_attributes)
@@ -83,6 +87,8 @@ def init(session: Session, hmac: bool) -> int:
         _said(session, path, "left", "it keeps git's hands off golden files")
     else:
         _said(session, path, "left", "it exists; `golden git install` adds the line that golden files need")
+    if _repository(os.path.abspath(folder)):
+        _ignore(session, folder)
     algorithms: list[Algorithm] = ["hmac-sha256"] if hmac else ["hmac-sha256", "ed25519"]
     _first_keys(session, algorithms)
     return 0
@@ -284,16 +290,33 @@ def install(session: Session) -> int:
     return 0
 
 
-def _configure(session: Session) -> None:
+def _configure(session: Session) -> str:
+    """Write the configuration where there is none; return the golden directory."""
     settings = session.settings
     if settings.file:
         _said(session, settings.file, "left", "it is the configuration")
-        return
+        return settings.directory
     path = os.path.join(settings.root, "golden.toml")
     chosen = settings.origins["dir"] != "default" or os.path.isdir(settings.directory)
-    text = _CONFIGURATION.format(dir=msgspec.json.encode(settings.directory if chosen else "goldens").decode())
+    folder = settings.directory if chosen else "goldens"
+    text = _CONFIGURATION.format(dir=msgspec.json.encode(folder).decode())
     edit(path, lambda _: text + (_LEDGER if _repository(settings.root) else ""))
     _said(session, path, "written")
+    return folder
+
+
+def _ignore(session: Session, folder: str) -> None:
+    """Keep git from what lies in a golden directory and is nobody else's."""
+    path = os.path.join(folder, ".gitignore")
+    if not os.path.lexists(path):
+        with open_folder(folder, create=True):
+            edit(path, lambda _: "".join(f"{line}\n" for line in IGNORED))
+        _said(session, path, "written")
+        return
+    there = read_text(path).split("\n")
+    missing = [line for line in IGNORED if line not in there]
+    why = f"it exists; git should not keep {', '.join(missing)} either" if missing else "it keeps git off what is local"
+    _said(session, path, "left", why)
 
 
 def _first_keys(session: Session, algorithms: list[Algorithm]) -> None:

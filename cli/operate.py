@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from cli.address import masked
 from cli.command import Session, command
 from cli.render import bold, dim, safe, shown
-from cli.settings import CEILINGS, SECRETS, Settings
+from cli.settings import CEILINGS, SECRETS, SWITCHES, Settings
 from golden.errors import KeyringError
 
 
@@ -23,13 +24,17 @@ def config(session: Session) -> int:
     """
     settings, out = session.settings, session.out
     sources = settings.sources_path
-    rows: list[tuple[str, Any, str]] = [(key, value, settings.origins[key]) for key, value in settings.values.items()]
+    values = {**settings.values, "checkpoints": _shown_address(settings)}
+    rows: list[tuple[str, Any, str]] = [(key, value, settings.origins[key]) for key, value in values.items()]
     rows += [
         ("sources", sources if sources and os.path.lexists(sources) else None, _origin(settings, "GOLDEN_SOURCES")),
         ("state_dir", settings.state_dir, _origin(settings, "GOLDEN_STATE_DIR")),
     ]
     rows += [
         (name, settings.ceiling(name), "environment" if name in settings.environ else "default") for name in CEILINGS
+    ]
+    rows += [
+        (name, settings.switch(name), "environment" if name in settings.environ else "default") for name in SWITCHES
     ]
     keys, problem = [], None
     try:
@@ -51,6 +56,10 @@ def config(session: Session) -> int:
     if problem is not None:
         raise problem
     return 0
+
+
+def _shown_address(settings: Settings) -> str | None:
+    return None if settings.values["checkpoints"] is None else masked(settings.values["checkpoints"])
 
 
 def _origin(settings: Settings, variable: str) -> str:

@@ -1,4 +1,4 @@
-"""Settings: the only reader of the environment and of configuration files.
+"""Settings: the only reader of the environment, and the values in force.
 
 Says for each value where it comes from; what a value does is decided elsewhere.
 """
@@ -10,29 +10,43 @@ import pwd
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+from cli.address import check_address, from_base, path_of
+from cli.configuration import KEYS, LATER_KEYS, checked, find_configuration, refuse_foreign
 from golden import keyfile
-from golden.errors import KeyringError, UsageError
+from golden.errors import KeyringError, StoreError, UsageError
 from golden.keyring import Keyring
 from golden.memory import Memory
 from golden.sources import VARIABLES, Pool, Sources, keyring_from, read_sources
-from golden.store import DURABILITIES, Store
+from golden.store import Store
 
-KEYS = ("dir", "skills", "specs", "keyring", "ledger", "durability", "volatile", "anchor_to")
-LATER_KEYS = ("checkpoints", "redact")
+if TYPE_CHECKING:
+    from replay.checkpoints.contract import CheckpointStore
+    from replay.controls import Controls
+
+__all__ = ["CEILINGS", "DEFAULTS", "KEYS", "LATER_KEYS", "SECRETS", "SWITCHES", "Settings"]
 DEFAULTS: dict[str, Any] = {
     "dir": ".golden",
     "skills": [],
     "specs": [],
     "keyring": keyfile.NAME,
     "ledger": True,
+    "checkpoints": None,
+    "checkpoint_interval": 1,
     "durability": "seal",
     "volatile": [],
+    "policy": {},
     "anchor_to": [],
 }
 SECRETS = VARIABLES
+# Of all that a deployment may call its database, the operators' documents know this name.
+_CHECKPOINTS = ("GOLDEN_CHECKPOINTS", "DATABASE_URL")
+_NO_RESUME = "GOLDEN_RESUME_DISABLED"
+SWITCHES = ("WORKFLOW_EMERGENCY_STOP", "WORKFLOW_ENGINE_ENABLED", _NO_RESUME)
 CEILINGS = {"DEFAULT_STEP_CEILING_CENTS": 100, "DEFAULT_WORKFLOW_CEILING_CENTS": 1000}
+_DATABASE = "checkpoints.sqlite"
 _PR_SET_DUMPABLE = 4
 _MAX_DIGITS = 18
 # Variables that hold secrets, as sources.toml says: one environment a process, one set of them.
@@ -43,6 +57,9 @@ class Settings:
     """The values in force: flag before environment before configuration file before default.
 
     `origins` says per key where its value comes from. Raises UsageError for a configuration that cannot be used.
+
+    With `emergency` all but the golden directory is left at its default: where that is named by flag or environment no
+    file is read, and nothing in one can stand in the way of whoever has to stop the engine.
     """
 
     def __init__(
@@ -51,22 +68,20 @@ class Settings:
         dir: str | None = None,  # noqa: A002  the flag's name
         keyring: str | None = None,
         skills: tuple[str, ...] = (),
+        emergency: bool = False,
     ) -> None:
         self.environ: Mapping[str, str] = dict(os.environ)
         self.tell: Callable[[str], None] | None = None
         self._home = os.getcwd()
-        self.file, found = _find_configuration(os.getcwd())
+        self.file: str | None = None
         self.values = dict(DEFAULTS)
         self.origins = dict.fromkeys(DEFAULTS, "default")
-        base = self.root
-        if self.file is not None:
-            for key, value in found.items():
-                self._set(key, _checked(key, value, os.path.basename(self.file)), os.path.relpath(self.file))
-        self.values["dir"] = _from(base, self.values["dir"])
-        self.values["skills"] = [_from_base(name, base) for name in self.values["skills"]]
-        self.values["specs"] = [_from(base, name) for name in self.values["specs"]]
-        if self.origins["keyring"] != "default":
-            self.values["keyring"] = _from(base, self.values["keyring"])
+        if not (emergency and (dir or self.environ.get("GOLDEN_DIR"))):
+            self.file, found = find_configuration(os.getcwd())
+            self._take({key: found[key] for key in found if key == "dir" or not emergency})
+        for variable in reversed(_CHECKPOINTS):
+            if self.environ.get(variable):
+                self._set("checkpoints", self.environ[variable], variable)
         for key, variable, given in (("dir", "GOLDEN_DIR", dir), ("keyring", "GOLDEN_KEYRING", keyring)):
             if self.environ.get(variable):
                 self._set(key, self.environ[variable], variable)
@@ -75,7 +90,7 @@ class Settings:
             if given is not None:
                 self._set(key, given, f"--{key}")
         if self.origins["keyring"] == "default":
-            self.values["keyring"] = self._usual_keyring()
+            self.values["keyring"] = None if emergency else self._usual_keyring()
         if skills:
             self._set("skills", [*self.values["skills"], *skills], "--skills")
 
@@ -182,12 +197,68 @@ class Settings:
             if not name.startswith("GOLDEN_") and name not in secret
         }
 
+    @property
+    def checkpoints_url(self) -> str | None:
+        """The address of the checkpoints, None for the database in the golden directory. It may hold a password.
+
+        Raises:
+            UsageError: it is no such address.
+        """
+        url: str | None = self.values["checkpoints"]
+        return None if url is None else check_address(url, self.origins["checkpoints"])
+
+    def open_checkpoints(self, *, create: bool = True) -> CheckpointStore:
+        """Return the store of checkpoints; without `create` one that is there already.
+
+        Raises:
+            UsageError: there is no such kind of store, or what it needs is not installed.
+            StoreError: it does not answer, or is not there.
+        """
+        url = self.checkpoints_url
+        path = os.path.join(self.directory, _DATABASE) if url is None else path_of(url)
+        if not create and path and not os.path.lexists(path):
+            raise StoreError(
+                f"no checkpoints are kept in {path}",
+                hint="golden record makes them; if they are kept elsewhere, set GOLDEN_CHECKPOINTS",
+            )
+        store: CheckpointStore = import_module("replay.checkpoints").open_checkpoints(url, self.directory)
+        return store
+
+    def controls(self) -> Controls:
+        """Return the emergency controls of the golden directory, which look at the environment as it is then."""
+        controls: Controls = import_module("replay.controls").Controls(self.directory, os.environ)
+        return controls
+
     def refuse_stopped(self) -> None:
-        """Raise UsageError where the environment says that no run may start."""
-        if _is_true(self.environ.get("WORKFLOW_EMERGENCY_STOP", "0")):
-            raise UsageError("EMERGENCY_STOP: WORKFLOW_EMERGENCY_STOP is set", hint="unset it to record again")
-        if not _is_true(self.environ.get("WORKFLOW_ENGINE_ENABLED", "1")):
-            raise UsageError("EMERGENCY_STOP: WORKFLOW_ENGINE_ENABLED is off", hint="unset it to record again")
+        """Raise UsageError where the stop file or the environment says that no run may begin."""
+        halt = self.controls().refusal()
+        if halt is not None:
+            raise halt.refusal()
+
+    def refuse_resume_disabled(self) -> None:
+        """Raise UsageError where the environment says that no run may be resumed; a variable set to nothing does."""
+        if self.switch(_NO_RESUME):
+            raise UsageError(f"{_NO_RESUME} is set: no run may be resumed", hint="unset it to resume runs again")
+
+    def switch(self, name: str) -> bool | None:
+        """Return whether a variable of `SWITCHES` is on, None where it is not set."""
+        text = self.environ.get(name)
+        on: bool | None = None if text is None else import_module("replay.controls").is_true(text)
+        return on
+
+    def _take(self, found: dict[str, Any]) -> None:
+        """Take over what the configuration file says, its paths relative to it."""
+        base, values = self.root, self.values
+        for key, value in found.items():
+            place = self.file or ""
+            self._set(key, checked(key, value, os.path.basename(place)), os.path.relpath(place))
+        values["dir"] = _from(base, values["dir"])
+        values["skills"] = [_from_base(name, base) for name in values["skills"]]
+        values["specs"] = [_from(base, name) for name in values["specs"]]
+        if self.origins["keyring"] != "default":
+            values["keyring"] = _from(base, values["keyring"])
+        if values["checkpoints"] is not None:
+            values["checkpoints"] = from_base(values["checkpoints"], base)
 
     def _set(self, key: str, value: Any, origin: str) -> None:
         self.values[key], self.origins[key] = value, origin
@@ -197,7 +268,7 @@ class Settings:
             path = os.path.join(folder, keyfile.NAME)
             if os.path.lexists(path):
                 # It says whom to believe, and nobody named it.
-                _refuse_foreign(path, os.stat(path).st_uid if os.path.exists(path) else os.geteuid())
+                refuse_foreign(path, os.stat(path).st_uid if os.path.exists(path) else os.geteuid())
                 return os.path.relpath(path)
         return None
 
@@ -258,85 +329,11 @@ def columns() -> int:
         return 160
 
 
-def _find_configuration(start: str) -> tuple[str | None, dict[str, Any]]:
-    """Return the nearest `golden.toml` or `[tool.golden]`, looking no higher than the repository's root."""
-    folder = start
-    while True:
-        own, project = os.path.join(folder, "golden.toml"), os.path.join(folder, "pyproject.toml")
-        if os.path.isfile(own):
-            return own, _read_toml(own)
-        if os.path.isfile(project):
-            tools = _read_toml(project).get("tool", {})
-            table = tools.get("golden") if isinstance(tools, dict) else tools
-            if table is not None and not isinstance(table, dict):
-                name = os.path.basename(project)
-                raise UsageError(f"{name}: tool.golden is no table", hint="write [tool.golden] above its keys")
-            if table is not None:
-                return project, table
-        above = os.path.dirname(folder)
-        if above == folder or os.path.exists(os.path.join(folder, ".git")):
-            return None, {}
-        folder = above
-
-
-def _read_toml(path: str) -> dict[str, Any]:
-    # Only where there is a configuration file.
-    import tomllib
-
-    name = os.path.basename(path)
-    try:
-        with open(path, "rb") as file:
-            # It names code to run: somebody else's, found on the way up, is not ours to obey.
-            _refuse_foreign(path, os.fstat(file.fileno()).st_uid)
-            return tomllib.load(file)
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}", hint="check its permissions") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{name} is no TOML: {error}", hint="correct it at that place") from None
-
-
-def _checked(key: str, value: Any, name: str) -> Any:
-    if key in LATER_KEYS:
-        raise UsageError(f"{name}: the key {key} is not supported yet", hint="remove it")
-    if key not in KEYS:
-        raise UsageError(f"{name}: there is no key {key}", hint=f"use one of {', '.join(KEYS)}")
-    if key == "ledger":
-        if not isinstance(value, bool):
-            raise UsageError(f"{name}: ledger must be true or false", hint="correct it")
-        return value
-    if key == "anchor_to":
-        if value not in ("git", ["git"], []):
-            raise UsageError(
-                f"{name}: anchor_to can only be git here: a checkout names no program to run, no file to write",
-                hint="put file: and exec: into sources.toml in your own configuration folder",
-            )
-        return ["git"] if value else []
-    if key in ("skills", "specs", "volatile"):
-        values = [value] if isinstance(value, str) else value
-        if not isinstance(values, list) or not all(isinstance(item, str) and item for item in values):
-            raise UsageError(f"{name}: {key} must be text or a list of texts", hint="correct it")
-        return values
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"{name}: {key} must be text", hint="correct it")
-    if key == "durability" and value not in DURABILITIES:
-        raise UsageError(f"{name}: durability {value!r} does not exist", hint=f"use one of {', '.join(DURABILITIES)}")
-    return value
-
-
-def _refuse_foreign(path: str, owner: int) -> None:
-    if owner not in {0, os.geteuid(), os.stat(".").st_uid}:
-        raise UsageError(f"{path} belongs to another user", hint="chown it, or work in a directory of your own")
-
-
 def _home() -> str | None:
     try:
         return pwd.getpwuid(os.geteuid()).pw_dir or None
     except KeyError:
         return None
-
-
-def _is_true(text: str) -> bool:
-    return text.strip().lower() not in {"0", "false", "no", "off"}
 
 
 def _from(base: str, path: str) -> str:

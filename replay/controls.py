@@ -184,7 +184,8 @@ def _read(place: str) -> Halt | None:
             data = os.read(fd, _MAX_FILE + 1)
         finally:
             os.close(fd)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        # Where there is no directory there is no run either.
         return None
     except StoreError as error:
         return _unreadable(error.problem)

@@ -10,7 +10,7 @@ import pytest
 
 from cli import settings
 from cli.settings import Settings
-from golden.errors import KeyringError, UsageError
+from golden.errors import KeyringError, StoreError, UsageError
 from golden.keyfile import write_policy
 from golden.keyring import Entry, HmacKey
 from tests import runs
@@ -19,7 +19,8 @@ from tests.runs import ACTIVE, RETIRED
 KID = HmacKey(ACTIVE).kid
 VARIABLES = (
     "GOLDEN_DIR GOLDEN_KEYRING GOLDEN_SOURCES GOLDEN_STATE_DIR GOLDEN_SECRET GOLDEN_SECRET_FILE"
-    " GOLDEN_SECRET_PREVIOUS XDG_CONFIG_HOME XDG_STATE_HOME"
+    " GOLDEN_SECRET_PREVIOUS XDG_CONFIG_HOME XDG_STATE_HOME GOLDEN_CHECKPOINTS DATABASE_URL"
+    " WORKFLOW_EMERGENCY_STOP WORKFLOW_ENGINE_ENABLED GOLDEN_RESUME_DISABLED"
 )
 
 # What is left in the environment, and in the block of it that /proc shows.
@@ -269,7 +270,122 @@ def test_a_project_names_no_program_and_no_file_for_anchors(project: Path, text:
     assert "sources.toml" in refusal.value.hint
 
 
+# Checkpoints
+
+
+def test_checkpoints_are_kept_in_the_golden_directory_unless_somebody_says_otherwise(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Settings().checkpoints_url is None
+    (project / "golden.toml").write_text('checkpoints = "sqlite:///kept.sqlite"\n')
+    monkeypatch.chdir(project / "below")
+    found = Settings()
+    assert (found.checkpoints_url, found.origins["checkpoints"]) == ("sqlite:///../kept.sqlite", "../golden.toml")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/theirs")
+    found = Settings()
+    assert (found.checkpoints_url, found.origins["checkpoints"]) == ("postgresql://db/theirs", "DATABASE_URL")
+    monkeypatch.setenv("GOLDEN_CHECKPOINTS", "file:kept")
+    found = Settings()
+    assert (found.checkpoints_url, found.origins["checkpoints"]) == ("file:kept", "GOLDEN_CHECKPOINTS")
+    monkeypatch.setenv("GOLDEN_CHECKPOINTS", "")
+    assert Settings().origins["checkpoints"] == "DATABASE_URL"
+
+
+def test_a_database_of_another_kind_stands_in_nobodys_way_who_needs_no_checkpoints(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "mysql://u:hunter2@db/theirs")
+    found = Settings()
+    with pytest.raises(UsageError, match="DATABASE_URL is no address of checkpoints") as refusal:
+        _ = found.checkpoints_url
+    assert "hunter2" not in str(refusal.value)
+    with pytest.raises(UsageError, match="DATABASE_URL"):
+        found.open_checkpoints()
+
+
+@pytest.mark.parametrize("url", [None, "sqlite:///kept.sqlite", "file:kept"])
+def test_a_reader_makes_no_store_where_there_is_none(
+    project: Path, monkeypatch: pytest.MonkeyPatch, url: str | None
+) -> None:
+    if url:
+        monkeypatch.setenv("GOLDEN_CHECKPOINTS", url)
+    with pytest.raises(StoreError, match="no checkpoints are kept in"):
+        Settings().open_checkpoints(create=False)
+    assert not (project / ".golden").exists()
+    assert not (project / "kept").exists()
+
+
+# The emergency
+
+
+def test_an_emergency_needs_no_more_of_a_configuration_than_where_the_directory_is(project: Path) -> None:
+    (project / "golden.toml").write_text('dir = "kept"\ncolour = "blue"\ncheckpoints = "mysql:x"\nkeyring = "k"\n')
+    with pytest.raises(UsageError):
+        Settings()
+    found = Settings(emergency=True)
+    assert (found.directory, found.values["keyring"]) == ("kept", None)
+
+
+def test_an_emergency_reads_no_configuration_where_the_directory_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "golden.toml").write_text("dir = \n")
+    with pytest.raises(UsageError, match="no TOML"):
+        Settings(emergency=True)
+    assert Settings(dir="kept", emergency=True).directory == "kept"
+    monkeypatch.setenv("GOLDEN_DIR", "elsewhere")
+    assert Settings(emergency=True).directory == "elsewhere"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_keyring_of_somebody_else_stands_in_no_emergencys_way(project: Path) -> None:
+    os.chown(keyring_at(project / "golden-keyring.toml"), 65534, -1)
+    assert Settings(emergency=True).values["keyring"] is None
+
+
+@pytest.mark.parametrize("variable", ["WORKFLOW_EMERGENCY_STOP", "WORKFLOW_ENGINE_ENABLED"])
+def test_controls_see_the_environment_as_it_is_then(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    found = Settings()
+    controls = found.controls()
+    assert controls.refusal() is None
+    found.refuse_stopped()
+    monkeypatch.setenv(variable, "1" if variable.endswith("STOP") else "0")
+    halt = controls.refusal()
+    assert halt is not None
+    assert halt.origin == variable
+    with pytest.raises(UsageError, match=f"EMERGENCY_STOP: {variable}"):
+        found.refuse_stopped()
+
+
+def test_a_stop_file_is_a_reason_to_begin_nothing(project: Path) -> None:
+    (project / ".golden").mkdir()
+    (project / ".golden" / "stop.json").write_text('{"mode":"drain","actor":"a@b","reason":"INC-7"}')
+    with pytest.raises(UsageError, match=r"EMERGENCY_STOP: a@b drained the engine .*: INC-7"):
+        Settings().refuse_stopped()
+
+
+@pytest.mark.parametrize("text, refused", [("1", True), ("", True), ("yes", True), ("0", False), ("off", False)])
+def test_resuming_is_forbidden_by_a_variable(monkeypatch: pytest.MonkeyPatch, text: str, refused: bool) -> None:
+    Settings().refuse_resume_disabled()
+    monkeypatch.setenv("GOLDEN_RESUME_DISABLED", text)
+    if not refused:
+        Settings().refuse_resume_disabled()
+        return
+    with pytest.raises(UsageError, match="GOLDEN_RESUME_DISABLED"):
+        Settings().refuse_resume_disabled()
+
+
 # Dropping
+
+
+def test_where_checkpoints_are_is_kept_from_user_code_and_its_own_database_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GOLDEN_CHECKPOINTS", "postgresql://golden:hunter2@db/golden")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://theirs:own@db/theirs")
+    seen = Settings().user_environ()
+    assert "GOLDEN_CHECKPOINTS" not in seen
+    assert seen["DATABASE_URL"] == "postgresql://theirs:own@db/theirs"
 
 
 def test_user_code_sees_no_variable_that_holds_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,11 +177,10 @@ def test_a_system_that_refuses_to_say_stops(folder: Path, monkeypatch: pytest.Mo
     assert "Input/output error" in halt.reason
 
 
-def test_a_directory_that_is_none_stops(folder: Path) -> None:
+def test_a_directory_that_is_none_holds_no_run_to_stop(folder: Path) -> None:
     folder.touch()
-    halt, _ = both(folder)
-    assert halt is not None
-    assert "Not a directory" in halt.reason
+    assert both(folder) == (None, None)
+    assert lift(folder) is None
 
 
 @pytest.mark.parametrize("mode", ["stop", "drain"])
