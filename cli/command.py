@@ -86,8 +86,12 @@ def command(
     skills: bool = False,
     directory: str = "The golden directory.  [default: .golden]",
     schema: str | None = None,
+    emergency: bool = False,
 ) -> Callable[[Function], click.Command]:
-    """Return a decorator that makes a click command of a function taking a Session first."""
+    """Return a decorator that makes a click command of a function taking a Session first.
+
+    One for an `emergency` needs no more of the settings than where the golden directory is.
+    """
 
     def decorate(function: Function) -> click.Command:
         @wraps(function)
@@ -100,7 +104,10 @@ def command(
             )
             options.pop("debug")
             settings = Settings(
-                dir=options.pop("dir"), keyring=options.pop("keyring"), skills=options.pop("skills", ())
+                dir=options.pop("dir"),
+                keyring=options.pop("keyring"),
+                skills=options.pop("skills", ()),
+                emergency=emergency,
             )
             settings.tell = lambda text: out.talk(dim(f"note: {safe(text)}"))
             return function(Session(settings, out), **options)

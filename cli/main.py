@@ -43,6 +43,8 @@ GROUPS = {
         "anchors": ("cli.anchors", "find the anchors that were kept"),
     },
     "Operate": {
+        "stop": ("cli.stopping", "stop the engine at the next step of every run"),
+        "start": ("cli.stopping", "let runs begin again"),
         "config": ("cli.operate", "show each setting and where it comes from"),
         "git": ("cli.keys", "keep git's hands off golden files"),
     },
@@ -52,7 +54,7 @@ COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.it
 ALIASES = {"golden-tail": "tail", "replay-local": "replay"}
 LATER = frozenset(  # they are in the contract, and refused by name until they are here
     """inspect list list-running stats status resume fork checkpoints explain gate update review accept reject
-    backup restore prune drill stop start doctor metrics audit rollout runbook""".split()  # noqa: SIM905  forty lines of quotes say no more
+    backup restore prune drill doctor metrics audit rollout runbook""".split()  # noqa: SIM905  forty lines of quotes say no more
 )
 EXIT_CODES = {UsageError: 2, KeyringError: 2, TamperedError: 3, StoreError: 4, FormatError: 4}
 EPILOG = """\b
