@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -14,6 +15,7 @@ from golden.errors import StoreError, UsageError
 StrPath = str | os.PathLike[str]
 
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+EXTEND = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 CREATE = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Whoever asks whether a lock is held takes it for a moment: that is nobody at work.
 BUSY_SECONDS = 0.1
@@ -21,18 +23,20 @@ POLL_SECONDS = 0.005
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def open_regular(path: StrPath) -> int | None:
-    """Return a descriptor for reading the regular file at `path`, or None where nothing is there.
+def open_regular(path: StrPath, flags: int = READ, folder: int | None = None) -> int | None:
+    """Return a descriptor of the regular file at `path`, for reading by default, or None where nothing is there.
+
+    `folder` is a descriptor of the directory that a relative path starts from.
 
     Raises:
         StoreError: a link, a FIFO, a directory, no permission, an I/O error.
     """
     try:
-        fd = os.open(path, READ)
+        fd = os.open(path, flags, dir_fd=folder)
     except FileNotFoundError:
         return None
     except OSError as error:
-        name, link = os.path.basename(path), os.path.islink(path)
+        name, link = os.path.basename(path), error.errno == errno.ELOOP
         raise StoreError(
             f"{name} is a symbolic link" if link else f"{name} cannot be opened: {error.strerror}",
             hint="put the file itself in its place" if link else "check the file's type and permissions",

@@ -1,6 +1,7 @@
 """Recorder: writes one run's events as they happen, each with its MAC, and seals the file at the end.
 
-Knows nothing of specs or skills; what an event says is handed in.
+Knows nothing of specs or skills; what an event says is handed in. How a run that broke off is gone on with is the
+business of `unfinished`.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ import hashlib
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
+from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from golden import seal as seals
-from golden.chain import Chain
+from golden.chain import NO_MAC, Chain
 from golden.clock import timestamp
 from golden.errors import FormatError, KeyringError, StoreError, UsageError
 from golden.event import (
@@ -33,26 +37,60 @@ from golden.event import (
 from golden.keyring import HmacKey, Key, Keyring, b64
 from golden.ledger import Open, Sealed, draft
 from golden.repair import finish
-from golden.store import NewFile, Store
+from golden.store import OpenFile, Store
 
 _NAMES = {form: name for name, form in DATA_TYPES.items()}
 
 
-class Recorder:
-    """The open golden file of one run. `open_recorder` makes one; events go in by `write`, `seal` ends it."""
+class Begun(msgspec.Struct, frozen=True):
+    """How far a file is written that a recorder goes on with, as it was just verified.
 
-    def __init__(self, file: NewFile, run_id: str, key: HmacKey) -> None:
+    `kids` are the keys of its lines, `mac` is that of the last one, `digest` the state of SHA-256 after it; `status` is
+    how the run ended, None where it did not.
+    """
+
+    file_id: str
+    kids: frozenset[str] = frozenset()
+    mac: bytes = NO_MAC
+    digest: Any = None
+    bytes: int = 0
+    events: int = 0
+    status: str | None = None
+
+
+class Recorder:
+    """The open golden file of one run. Events go in by `write`, from any thread; `seal` ends it.
+
+    `open_recorder` makes one of a new run, `Unfinished.recorder` one that goes on.
+    """
+
+    def __init__(self, file: OpenFile, run_id: str, key: HmacKey, begun: Begun | None = None) -> None:
+        begun = begun or Begun(secrets.token_hex(16))
         self.run_id = run_id
         self._key = key
         self._file = file
-        self._signing = Signing(alg="hmac-sha256", file_id=secrets.token_hex(16), kid=key.kid, v=1)
-        self._chain = Chain(key.event_key(run_id, self._signing.file_id))
-        self._digest = hashlib.sha256()
-        self._bytes = 0
-        self._seq = 0
-        self._status: str | None = None
+        self._signing = Signing(alg="hmac-sha256", file_id=begun.file_id, kid=key.kid, v=1)
+        self._chain = Chain(key.event_key(run_id, begun.file_id), begun.mac)
+        self._digest = hashlib.sha256() if begun.digest is None else begun.digest.copy()
+        self._bytes = begun.bytes
+        self._seq = begun.events
+        self._status = begun.status
+        self._kids = begun.kids | {key.kid}
+        # Found with its end, the file was known from the disk alone.
+        self._found_ended = begun.status is not None
         # After a line that was not written whole, nothing that follows would be good.
         self._whole = True
+        self._writing = Lock()
+
+    @property
+    def file_id(self) -> str:
+        """The id of this file, 32 hex digits; another recording of the same run has another."""
+        return self._signing.file_id
+
+    @property
+    def events(self) -> int:
+        """How many events the file holds by now."""
+        return self._seq
 
     def write(self, data: Data, duration_us: int | None = None, *, at: str | None = None) -> None:
         """Append one event; returns when the system has its bytes (durability `always`: the disk).
@@ -62,6 +100,25 @@ class Recorder:
             UsageError: the run has ended.
             StoreError: it cannot be written; the file stays as a live or torn prefix.
         """
+        with self._writing:
+            self._write(data, duration_us, at)
+
+    def sync(self) -> None:
+        """Make all events so far durable, for somebody who relies on them elsewhere; durability `never`: nothing.
+
+        Raises:
+            StoreError: the disk does not say that they are.
+        """
+        with self._writing:
+            self._refuse_broken()
+            try:
+                self._file.sync(name=True)
+            except OSError as error:
+                # Whether its lines are on the disk is not known any more, whatever a second try would say.
+                self._whole = False
+                raise self._unwritable(error) from None
+
+    def _write(self, data: Data, duration_us: int | None, at: str | None) -> None:
         self._refuse_broken()
         if self._status is not None:
             raise UsageError(f"run {self.run_id} has ended", hint="record another run")
@@ -88,10 +145,7 @@ class Recorder:
         try:
             self._file.append(line)
         except OSError as error:
-            raise StoreError(
-                f"run {self.run_id} cannot be written: {error.strerror or error}",
-                hint="what stands there stays valid up to its last whole line; free the disk and record again",
-            ) from None
+            raise self._unwritable(error) from None
         # Of what was written, never of what could be read back.
         self._digest.update(line)
         self._bytes += len(line)
@@ -109,6 +163,10 @@ class Recorder:
             StoreError: an event or the seal cannot be written; there is no seal then.
             UsageError: the run has not ended.
         """
+        with self._writing:
+            return self._seal()
+
+    def _seal(self) -> seals.Statement:
         self._refuse_broken()
         if self._status is None:
             raise UsageError(f"run {self.run_id} has no end to seal", hint="write its run_end first")
@@ -133,26 +191,46 @@ class Recorder:
                 self._file.tell(told, spare=self._key)
         except OSError as error:
             raise StoreError(
-                f"run {self.run_id} cannot be sealed: {error.strerror or error}", hint="free the disk and record again"
+                f"run {self.run_id} cannot be sealed: {error.strerror or error}",
+                hint=f"free the disk; `golden resume {self.run_id}` seals it then",
             ) from None
         return statement
 
     def _sealers(self, keyring: Keyring) -> list[Key]:
         """Return the keys that are active now; where none is at hand, a key retired meanwhile may finish its run."""
-        if keyring.state(self._key.kid) == "revoked":
-            raise KeyringError(
-                f"key {self._key.kid} was revoked while run {self.run_id} was recorded under it",
-                hint="record the run again",
-                verdict="revoked-key",
-            )
+        for kid in sorted(self._kids):
+            if keyring.state(kid) == "revoked":
+                raise KeyringError(
+                    f"key {kid} was revoked while run {self.run_id} was recorded under it",
+                    hint="record the run again",
+                    verdict="revoked-key",
+                )
+        if self._found_ended and keyring.state(self._key.kid) != "active":
+            raise replaced(self.run_id, self._key.kid)
         return keyring.signers or [self._key]
 
     def _refuse_broken(self) -> None:
         if not self._whole:
             raise StoreError(
                 f"run {self.run_id} is broken off: an event before could not be written",
-                hint="record the run again",
+                hint=f"`golden resume {self.run_id}` goes on with it",
             )
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"run {self.run_id} cannot be written: {error.strerror or error}",
+            hint="what stands there stays valid up to its last whole line; free the disk, then"
+            f" `golden resume {self.run_id}` goes on with it",
+        )
+
+
+def replaced(run_id: str, kid: str) -> KeyringError:
+    """Return the refusal to seal a run that was found with its end, under a key that is not active any more."""
+    return KeyringError(
+        f"run {run_id} ended under key {kid}, which has been replaced since: whoever has it could have written that",
+        hint="vouch for its bytes (`golden rotate --reason scheduled --accept-unproven @FILE`), or record it again",
+        verdict="unknown-key",
+    )
 
 
 @contextmanager

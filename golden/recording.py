@@ -1,6 +1,7 @@
 """Recording: a golden file that verified, held open, and read again only as the bytes that verified.
 
-What is judged intact is `verdict`'s business; here every later pass is held to it.
+What is judged intact is `verdict`'s business, what is whole enough to go on with `unfinished`'s; here every later pass
+is held to it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import os
 import weakref
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
 from golden.errors import FormatError, GoldenError, KeyringError, StoreError, TamperedError
-from golden.event import EffectData, Event, RunEnd, RunStart, StepData, parse_event
+from golden.event import EffectData, Event, RunEnd, RunResume, RunStart, StepData, parse_event
 from golden.files import StrPath
 from golden.lines import BLOCK, Splitter, backward, blocks
 from golden.store import GoldenFile
@@ -38,40 +39,22 @@ class Record(msgspec.Struct, frozen=True):
         return max(len(self.step.attempts) - 1, 0)
 
 
-class Recording:
-    """An intact golden file, held open. Every pass over it compares the bytes with those that verified.
+class Verified:
+    """A golden file that verified, held open. Every pass over it compares the bytes with those that verified.
 
-    Use it as a context manager, or call `close`.
+    Args:
+        run_id: the run's id.
+        fd: the file; whoever makes this closes it.
+        size: how many bytes verified.
+        states: of SHA-256 before each MiB of these, and after the last one.
     """
 
-    def __init__(self, verdict: Verdict, proof: Proof) -> None:
-        self.verdict = verdict
-        self.statement = proof.seal.statement
-        self._fd = proof.fd
-        # A recording that is dropped keeps no descriptor.
-        self._close = weakref.finalize(self, os.close, proof.fd)
-        self._states = proof.states
+    def __init__(self, run_id: str, fd: int, size: int, states: list[Any]) -> None:
+        self.run_id = run_id
+        self.size = size
+        self._fd = fd
+        self._states = states
         self._start: Event | None = None
-
-    @classmethod
-    def open(cls, path: StrPath | GoldenFile, trust: Trust) -> Recording:
-        """Verify the golden file at `path` and return it as a recording.
-
-        Raises:
-            TamperedError, KeyringError, StoreError: it is not intact, or its ledger is not good; the message says how.
-        """
-        file = path if isinstance(path, GoldenFile) else GoldenFile.at(path)
-        directory = directory_of(file, trust)
-        directory.require_good()
-        verdict, proof = examine(file, directory)
-        if proof is None:
-            raise refusal(verdict)
-        return cls(verdict, proof)
-
-    @property
-    def run_id(self) -> str:
-        """The run's id."""
-        return self.statement.run_id
 
     @property
     def timestamp(self) -> str:
@@ -85,18 +68,6 @@ class Recording:
         if not isinstance(data, RunStart):
             raise FormatError(f"{self.run_id} does not begin with run_start", hint="record the run again")
         return data
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the descriptor; closing twice is fine."""
-        self._close()
 
     def blocks(self) -> Iterator[bytes]:
         """Give the file's bytes in blocks of 1 MiB, each compared with the verified bytes before it is given.
@@ -122,7 +93,8 @@ class Recording:
     def records(self) -> Iterator[Record | RunEnd]:
         """Give the effective record of each step in the order of the file, then how the run ended.
 
-        Effects of a step that never completed (an aborted run's last one) belong to no record.
+        Effects of a step that never completed (an aborted run's last one) belong to no record, nor do those that a
+        resumption found of a step under way: the step begins anew after it, and writes again what it was answered.
         """
         last = self._superseding()
         effects: dict[int, dict[tuple[int, int], EffectData]] = {}
@@ -134,13 +106,15 @@ class Recording:
                 found = effects.pop(data.index, {})
                 if last is None or last[data.index] == event.seq:
                     yield Record(data, [found[key] for key in sorted(found)])
+            elif isinstance(data, RunResume):
+                effects.clear()
             elif isinstance(data, RunEnd):
                 yield data
 
     @property
     def end(self) -> RunEnd | None:
         """The data of the last event, or None where that is no `run_end`."""
-        line = next((line for _, line in backward(self.read, self.statement.bytes)), b"")
+        line = next((line for _, line in backward(self.read, self.size)), b"")
         data = parse_event(line).data
         return data if isinstance(data, RunEnd) else None
 
@@ -155,7 +129,7 @@ class Recording:
         return b"".join(map(self._block, range(first, last)))[start - first * BLOCK : stop - first * BLOCK]
 
     def _block(self, n: int) -> bytes:
-        start, stop = n * BLOCK, min((n + 1) * BLOCK, self.statement.bytes)
+        start, stop = n * BLOCK, min((n + 1) * BLOCK, self.size)
         try:
             block = b"".join(blocks(self._fd, start, stop))
         except OSError as error:
@@ -182,6 +156,45 @@ class Recording:
         if not self.is_resumed:
             return None
         return {event.data.index: event.seq for event in self.events() if isinstance(event.data, StepData)}
+
+
+class Recording(Verified):
+    """An intact golden file, held open. Use it as a context manager, or call `close`."""
+
+    def __init__(self, verdict: Verdict, proof: Proof) -> None:
+        statement = proof.seal.statement
+        super().__init__(statement.run_id, proof.fd, statement.bytes, proof.states)
+        self.verdict = verdict
+        self.statement = statement
+        # A recording that is dropped keeps no descriptor.
+        self._close = weakref.finalize(self, os.close, proof.fd)
+
+    @classmethod
+    def open(cls, path: StrPath | GoldenFile, trust: Trust) -> Recording:
+        """Verify the golden file at `path` and return it as a recording.
+
+        Raises:
+            TamperedError, KeyringError, StoreError: it is not intact, or its ledger is not good; the message says how.
+        """
+        file = path if isinstance(path, GoldenFile) else GoldenFile.at(path)
+        directory = directory_of(file, trust)
+        directory.require_good()
+        verdict, proof = examine(file, directory)
+        if proof is None:
+            raise refusal(verdict)
+        return cls(verdict, proof)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor; closing twice is fine."""
+        self._close()
 
 
 def refusal(verdict: Verdict) -> GoldenError:

@@ -162,7 +162,7 @@ def damage(store: Store) -> Damage:
         lines=tuple(_merged(lines)),
         strangers=found.strangers,
         lost=None if found.holds else lost,
-        unfinished=tuple(unfinished(directory)) if directory.finding is None else (),
+        unfinished=tuple(untold(directory)) if directory.finding is None else (),
     )
 
 
@@ -329,7 +329,7 @@ def _keep(store: Store, folder: int, dropped: bytes, like: os.stat_result) -> No
     os.fsync(folder)
 
 
-def unfinished(directory: Directory) -> Iterator[Statement]:
+def untold(directory: Directory) -> Iterator[Statement]:
     """Give the statements of runs that are sealed, and of which the ledger knows only that they began.
 
     Nobody holds their lock, and the keys that sign here now signed both the beginning and the seal: by signing that a
@@ -353,7 +353,7 @@ def unfinished(directory: Directory) -> Iterator[Statement]:
 def finish(directory: Directory) -> None:
     """End in the ledger what a killed writer left: its half line, and runs that were sealed without its saying so."""
     if directory.fold.lines and (directory.finding is None or directory.finding.tolerable):
-        found = list(unfinished(directory))
+        found = list(untold(directory))
         if found or directory.rest:
             with directory.writing():
                 _finish(directory, found)

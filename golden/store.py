@@ -1,4 +1,4 @@
-"""Store: where golden files lie, what they are called, and how a new one comes into being.
+"""Store: where golden files lie, what they are called, how a new one comes into being and a broken off one goes on.
 
 Knows names, order and durability, not what the bytes mean.
 """
@@ -15,7 +15,19 @@ from typing import TYPE_CHECKING
 from golden.directory import Directory, no_ledger
 from golden.errors import StoreError, UsageError
 from golden.event import RUN_ID
-from golden.files import CREATE, StrPath, exists, is_locked, locked, open_folder, open_regular, put, write_all
+from golden.files import (
+    CREATE,
+    EXTEND,
+    StrPath,
+    exists,
+    is_locked,
+    locked,
+    open_folder,
+    open_regular,
+    put,
+    sweep,
+    write_all,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,7 +202,7 @@ class Store:
         return directory
 
     @contextmanager
-    def create(self, run_id: str) -> Iterator[NewFile]:
+    def create(self, run_id: str) -> Iterator[OpenFile]:
         """Create a run's file under its lock and give it; closes and unlocks at the end.
 
         Raises:
@@ -198,9 +210,7 @@ class Store:
             UsageError: the run exists.
             StoreError: the directory cannot be made or written.
         """
-        name = self.file(run_id).name
-        if run_id in RESERVED:
-            raise UsageError(f"the run id {run_id} is taken by the directory's own lock", hint="choose another run id")
+        name = self._writable(run_id).name
         self.keyring.active  # noqa: B018  refuses where there is none, before there is a directory or a ledger
         directory = self.prepare()
         directory.keyring.active  # noqa: B018  nor one that was revoked here
@@ -225,7 +235,7 @@ class Store:
             try:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
                     raise StoreError(f"{name} is not a regular file", hint="move it away")
-                yield NewFile(self, directory, folder, name, fd)
+                yield OpenFile(self, directory, folder, name, fd)
             finally:
                 if not os.fstat(fd).st_size:
                     # Nothing was recorded: the run's id is still free.
@@ -233,8 +243,44 @@ class Store:
                         os.unlink(name, dir_fd=folder)
                 os.close(fd)
 
+    @contextmanager
+    def reopen(self, run_id: str) -> Iterator[OpenFile]:
+        """Open the file of a run that has no seal, under its lock, and give it; nothing of it is judged yet.
 
-class NewFile:
+        Raises:
+            KeyringError: no active key.
+            UsageError: the run is being written, or has ended.
+            StoreError: it is not there, is no regular file, or cannot be written.
+            TamperedError: the ledger is not good.
+        """
+        name = self._writable(run_id).name
+        directory = self.prepare()
+        directory.keyring.active  # noqa: B018  refuses where there is none
+        busy = UsageError(f"run {run_id} is being written", hint="wait until it ends")
+        with open_folder(self.folder) as folder, locked(folder, f"{run_id}.lock", busy):
+            fd = open_regular(name, EXTEND, folder)
+            if fd is None:
+                raise StoreError(f"no recording {run_id} in {self.folder}", hint="check its id and the directory")
+            try:
+                if exists(folder, f"{name}.sig"):
+                    raise UsageError(f"run {run_id} has ended", hint=f"`golden verify {run_id}` says what it is worth")
+                if os.fstat(fd).st_nlink > 1:
+                    hint = "its lines would appear there too: put a copy in its place (cp), then run this again"
+                    raise StoreError(f"{name} has another name elsewhere (a hard link)", hint=hint)
+                # What a recorder killed while it sealed has left, and no other recorder would come to.
+                sweep(folder, f"{name}.sig")
+                yield OpenFile(self, directory, folder, name, fd)
+            finally:
+                os.close(fd)
+
+    def _writable(self, run_id: str) -> GoldenFile:
+        file = self.file(run_id)
+        if run_id in RESERVED:
+            raise UsageError(f"the run id {run_id} is taken by the directory's own lock", hint="choose another run id")
+        return file
+
+
+class OpenFile:
     """A golden file being written: lines go to its end, the seal beside it. Errors are the system's own."""
 
     def __init__(self, store: Store, directory: Directory, folder: int, name: str, fd: int) -> None:
@@ -244,19 +290,42 @@ class NewFile:
         self._durable = store.durability != "never"
         self._folder = folder
         self._name = name
-        self._fd = fd
+        self.place = os.path.join(store.folder, name)
+        self.fd = fd
         self._ending = False
+        # Whether the disk is known to have all bytes, and the directory the name.
+        self._synced = self._named = False
 
     def append(self, line: bytes) -> None:
         """Write one line, in one call where the system takes it whole; durable where every event is."""
-        write_all(self._fd, line)
+        self._synced = False
+        write_all(self.fd, line)
         if self._durability == "always":
-            os.fdatasync(self._fd)
+            os.fdatasync(self.fd)
+            self._synced = True
 
-    def sync(self) -> None:
-        """Make what was written durable."""
-        if self._durable:
-            os.fsync(self._fd)
+    def sync(self, *, name: bool = False) -> None:
+        """Make what was written durable, as far as it is not yet; with `name` its name in the directory too."""
+        if not self._durable:
+            return
+        if not self._synced:
+            os.fsync(self.fd)
+            self._synced = True
+        if name and not self._named:
+            os.fsync(self._folder)
+            self._named = True
+
+    def cut(self, size: int) -> None:
+        """Take off what stands behind the first `size` bytes."""
+        self._synced = False
+        os.ftruncate(self.fd, size)
+        self.sync()
+
+    def renewed(self) -> Keyring:
+        """Return the keys in force by now, with the ledger read anew; raises what a bad ledger is."""
+        self.directory.refresh(self._store.reloaded())
+        self.directory.require_good()
+        return self.directory.keyring
 
     def tell(self, draft: Draft, spare: Key | None = None) -> None:
         """Append a line about this run to the ledger, where there is one; `spare` signs where no active key can."""
@@ -279,7 +348,7 @@ class NewFile:
 
     def seal(self, data: bytes) -> None:
         """Put the seal beside the file, with its mode and owner: whole, or not at all."""
-        put(self._folder, f"{self._name}.sig", data, os.fstat(self._fd), durable=self._durable)
+        put(self._folder, f"{self._name}.sig", data, os.fstat(self.fd), durable=self._durable)
 
 
 def stems(folder: str) -> list[str]:

@@ -16,13 +16,14 @@ import msgspec
 
 from golden.aos import aos_mac, is_aos_header, is_aos_seal, is_v1_directory, same_mac
 from golden.canonical import is_canonical
-from golden.chain import Walk, split_line
+from golden.chain import split_line
 from golden.directory import Directory
 from golden.errors import FormatError, KeyringError, LimitError, StoreError, TamperedError
 from golden.event import MAX_HEADER, parse_event, parse_header
 from golden.files import StrPath, open_regular
 from golden.keyring import Keyring
-from golden.lines import BLOCK, OversizeError, Splitter, backward, blocks, first_line, read_full, reader
+from golden.lines import BLOCK, OversizeError, backward, blocks, first_line, read_full, reader
+from golden.reading import Reading
 from golden.seal import MAX_SEAL, NewerSealError, Seal, check, parse_seal
 from golden.store import GoldenFile, is_run_id
 
@@ -40,6 +41,7 @@ FROM_LEDGER: frozenset[Word] = frozenset({"missing", "unlisted", "rolled-back", 
 SEALING_SECONDS = 5.0
 POLL_SECONDS = 0.02
 _RESTORE = "restore the file from backup; do not re-sign it"
+_ENDED = "the run ended but its seal is gone"
 
 
 class FirstBad(msgspec.Struct, frozen=True):
@@ -239,13 +241,13 @@ def _judge(judged: Judge, file: GoldenFile, fd: int, directory: Directory) -> Ve
     if (sealed is None or is_aos_seal(sealed)) and line is not None and is_aos_header(line):
         return _judge_aos(judged, file, fd, line, sealed, keyring)
     known = directory.runs.get(file.stem)
-    if sealed is None and ((known and known.digest) or last_event_type(fd) == "run_end"):
+    stated = known is not None and known.digest != b""
+    if sealed is None and (stated or last_event_type(fd) == "run_end"):
         sealed = _await_seal(file)
         if sealed is None:
-            hint = "restore the .sig from backup; if its recorder said that it could not seal, record the run again"
-            return judged("unsealed", "the run ended but its seal is gone", hint)
+            return judged("unsealed", _ENDED, _sealing(file, stated=stated))
     if sealed is None:
-        return _judge_unsealed(judged, file, fd, line, keyring)
+        return _judge_unsealed(judged, file, fd, line, Reading(keyring))
     try:
         seal = parse_seal(sealed)
     except NewerSealError as error:
@@ -304,9 +306,10 @@ def _judge_sealed(
 
 def _damaged(judged: Judge, problem: str, fd: int, keyring: Keyring) -> Verdict:
     """Walk the chain to say how many events are good and where the first bad one is, if the event key is at hand."""
-    walk = Walk(keyring)
+    reading = Reading(keyring)
+    walk = reading.walk
     try:
-        _walk_through(walk, fd)
+        reading.through(fd)
     except KeyringError:
         problem += "; where is not known, its event key is not at hand"
     except (TamperedError, LimitError):
@@ -319,20 +322,30 @@ def _damaged(judged: Judge, problem: str, fd: int, keyring: Keyring) -> Verdict:
     return judged(problem, _RESTORE, events=walk.seq)
 
 
-def _walk_through(walk: Walk, fd: int) -> bytes:
-    """Feed every whole line of the file to `walk`; return what is left over."""
-    splitter = Splitter()
-    for block in blocks(fd):
-        for line in splitter.feed(block):
-            walk.feed(line)
-    return splitter.rest
+def judge_broken(file: GoldenFile, fd: int, reading: Reading) -> Verdict:
+    """Return the verdict on a file without a seal, open as `fd`, by what `reading` finds; the ledger is not asked.
+
+    `reading` has been through it where that is `live`, `unsealed` or, with whole lines, `torn`.
+    """
+    judged: Judge = partial(Verdict, file.stem, file.place)
+    try:
+        line = _header_line(fd)
+        if line is not None and is_aos_header(line):
+            return _judge_aos(judged, file, fd, line, None, Keyring())
+        return _judge_unsealed(judged, file, fd, line, reading)
+    except OSError as error:
+        return _unreadable(file, error)
 
 
-def _judge_unsealed(judged: Judge, file: GoldenFile, fd: int, line: bytes | None, keyring: Keyring) -> Verdict:
+def _judge_unsealed(judged: Judge, file: GoldenFile, fd: int, line: bytes | None, reading: Reading) -> Verdict:
     if line is None:
         if os.fstat(fd).st_size > MAX_HEADER:
             return judged("unreadable", f"first line is longer than {MAX_HEADER >> 20} MiB", "this is no golden file")
-        return judged("torn", "no complete line", "record the run again")
+        return judged(
+            "torn",
+            "no complete line",
+            "nothing was recorded: `golden quarantine` sets it apart, then record the run again",
+        )
     header = parse_header(line)
     if header is None or header.golden is None or header.version is None or header.version < 1:
         return judged("tampered", "first line is no golden/v1 header", _RESTORE, first_bad=FirstBad(0, 0))
@@ -340,16 +353,16 @@ def _judge_unsealed(judged: Judge, file: GoldenFile, fd: int, line: bytes | None
         return judged("unreadable", f"file is of format version {header.version}", "read it with a newer version")
     if is_run_id(header.run_id) and header.run_id != file.stem:
         return judged("wrong-run", f'its first line is of run "{header.run_id}"', _RESTORE)
-    return _judge_live(judged, file, fd, keyring, header.signing.kid if header.signing else None)
+    return _judge_live(judged, file, fd, reading, header.signing.kid if header.signing else None)
 
 
-def _judge_live(judged: Judge, file: GoldenFile, fd: int, keyring: Keyring, kid: str | None) -> Verdict:
+def _judge_live(judged: Judge, file: GoldenFile, fd: int, reading: Reading, kid: str | None) -> Verdict:
+    walk, keyring = reading.walk, reading.keyring
+    revoked = "its key has leaked or is out of use; `golden quarantine` sets it apart"
     if kid is not None and keyring.state(kid) == "revoked":
-        hint = "its key has leaked or is out of use; `golden quarantine` sets it apart"
-        return judged("revoked-key", f"the run was recorded under {kid}, which is revoked", hint, kid=kid)
-    walk = Walk(keyring)
+        return judged("revoked-key", f"the run was recorded under {kid}, which is revoked", revoked, kid=kid)
     try:
-        rest = _walk_through(walk, fd)
+        reading.through(fd)
     except (KeyringError, LimitError, TamperedError) as error:
         kid = walk.signing.kid if walk.signing else kid
         judged = partial(judged, hint=error.hint, kid=kid, events=walk.seq)
@@ -358,14 +371,23 @@ def _judge_live(judged: Judge, file: GoldenFile, fd: int, keyring: Keyring, kid:
         word: Word = "unknown-key" if isinstance(error, KeyringError) else "unreadable"
         return judged(word, f"line {walk.seq + 1}: {error.problem}")
     judged = partial(judged, kid=walk.signing.kid if walk.signing else None, events=walk.seq)
-    if walk.signing and keyring.state(walk.signing.kid) == "revoked":
-        hint = "its key has leaked or is out of use; `golden quarantine` sets it apart"
-        return judged("revoked-key", f"the run went on under {walk.signing.kid}, which is revoked", hint)
-    if rest:
-        return judged("torn", "last line is incomplete", "record the run again")
+    for kid in reading.kids:
+        if keyring.state(kid) == "revoked":
+            return judged("revoked-key", f"the run went on under {kid}, which is revoked", revoked)
+    if walk.ended:
+        return judged("unsealed", _ENDED, _sealing(file, stated=False))
     writer = file.has_writer()
-    hint = "wait until it ends" if writer else "record the run again, its recorder died"
+    died = f"its recorder died: `golden resume {file.stem}` goes on, `golden recover {file.stem}` seals it as it is"
+    hint = "wait until it ends" if writer else died
+    if reading.rest:
+        return judged("torn", "last line is incomplete", hint)
     return judged("live", "the run has not ended", hint, writer=writer)
+
+
+def _sealing(file: GoldenFile, *, stated: bool) -> str:
+    """Say what to do about a run that ended without a seal; `stated` says that it had one."""
+    hint = "restore the .sig from backup"
+    return hint if stated else f"{hint}; if its recorder died before it sealed, `golden recover {file.stem}` does"
 
 
 def last_event_type(fd: int) -> str | None:

@@ -22,7 +22,7 @@ from golden.event import MAX_HEADER, RunEnd, RunStart, StepData
 from golden.importing import Import, Importer
 from golden.keyring import Keyring
 from golden.recording import Recording
-from golden.store import GoldenFile, NewFile, Store
+from golden.store import GoldenFile, OpenFile, Store
 from golden.verdict import verify
 from tests import runs
 from tests.runs import AOS_SECRET, FIXTURES
@@ -353,10 +353,10 @@ def test_an_import_that_broke_off_is_named_by_the_next(
 ) -> None:
     store = Store(tmp_path / "golden", runs.keyring(), durability="never", ledger=False)
     file = put(old, start(), step(), end())
-    append = NewFile.append
+    append = OpenFile.append
     count = 0
 
-    def full(self: NewFile, line: bytes) -> None:
+    def full(self: OpenFile, line: bytes) -> None:
         nonlocal count
         count += 1
         if count > writes:
@@ -364,7 +364,7 @@ def test_an_import_that_broke_off_is_named_by_the_next(
         append(self, line)
 
     with monkeypatch.context() as patch:
-        patch.setattr(NewFile, "append", full)
+        patch.setattr(OpenFile, "append", full)
         with pytest.raises(StoreError, match="No space left"):
             done(file, aos_keyring, store)
     found = done(file, aos_keyring, store)

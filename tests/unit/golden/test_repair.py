@@ -20,7 +20,7 @@ from golden.ledger import Create, KeyState, Open, Quarantine, Recover, Remnant, 
 from golden.memory import Memory
 from golden.proof import Plan
 from golden.recorder import open_recorder
-from golden.repair import Damage, damage, finish, needed_by, quarantine, recover, revoke, start_ledger, unfinished
+from golden.repair import Damage, damage, finish, needed_by, quarantine, recover, revoke, start_ledger, untold
 from golden.rotation import Rotation, rotate
 from golden.seal import make_seal
 from golden.store import RESERVED, Store, stems
@@ -507,12 +507,12 @@ def killed(listed: Store) -> Store:
 def test_a_sealed_run_that_is_only_known_to_have_begun_is_finished_by_the_next_writer(killed: Store) -> None:
     killed.memory = None
     directory = killed.read()
-    assert [run.run_id for run in unfinished(directory)] == ["r-2"]
+    assert [run.run_id for run in untold(directory)] == ["r-2"]
     finish(directory)
     line = said(killed.directory)[-1]
     assert isinstance(line, Sealed)
     assert line.run_id == "r-2"
-    assert list(unfinished(again(killed).read())) == []
+    assert list(untold(again(killed).read())) == []
 
 
 def test_a_run_that_does_not_verify_is_finished_by_nobody(killed: Store) -> None:
@@ -525,14 +525,14 @@ def test_a_run_that_does_not_verify_is_finished_by_nobody(killed: Store) -> None
 def test_a_run_whose_recorder_is_at_work_is_finished_by_nobody_else(killed: Store) -> None:
     fd = os.open(killed.directory / "r-2.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(fd, fcntl.LOCK_EX)
-    assert list(unfinished(killed.read())) == []
+    assert list(untold(killed.read())) == []
     os.close(fd)
-    assert [run.run_id for run in unfinished(killed.read())] == ["r-2"]
+    assert [run.run_id for run in untold(killed.read())] == ["r-2"]
 
 
 def test_what_was_proven_is_told_whatever_lies_there_by_then(killed: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = killed.read()
-    (proven,) = unfinished(directory)
+    (proven,) = untold(directory)
     path, writing = killed.file("r-2").seal_path, directory.writing
 
     def changed() -> AbstractContextManager[None]:
@@ -569,7 +569,7 @@ def test_a_run_whose_recorder_had_another_key_is_finished_by_nobody(killed: Stor
         killed.file("r-2").seal_path.write_bytes(make_seal(line, [B]))
     else:
         killed.keyring = Keyring(RETIRED, [ACTIVE])
-    assert [verify(killed.file("r-2").path, killed.keyring).verdict, *unfinished(again(killed).read())] == ["intact"]
+    assert [verify(killed.file("r-2").path, killed.keyring).verdict, *untold(again(killed).read())] == ["intact"]
 
 
 # A ledger for a directory that has none
@@ -683,7 +683,7 @@ def test_a_new_ledger_carries_the_statements_of_the_seals(bare: Store) -> None:
 
 def test_what_a_recorder_in_another_thread_tells_the_directory_meanwhile_is_no_obstacle(killed: Store) -> None:
     directory = killed.read()
-    found = unfinished(directory)
+    found = untold(directory)
     assert next(found).run_id == "r-2"
     directory.runs["r-3"] = directory.runs["r-2"]
     assert list(found) == []

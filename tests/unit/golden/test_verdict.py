@@ -288,7 +288,7 @@ def test_a_live_file_that_ends_within_a_line_is_torn(store: Store) -> None:
 def test_a_live_file_is_live(store: Store) -> None:
     found = judged(unsealed(store, *EVENTS[:3]))
     assert (found.verdict, found.events, found.writer) == ("live", 3, False)
-    assert found.hint == "record the run again, its recorder died"
+    assert found.hint == "its recorder died: `golden resume r-1` goes on, `golden recover r-1` seals it as it is"
 
 
 def test_a_line_over_the_limit_is_unreadable(store: Store) -> None:
