@@ -75,8 +75,10 @@ class Origin(_Form, frozen=True, kw_only=True):
 
 
 class ResumedFrom(_Form, frozen=True, kw_only=True):
-    """The ended run whose finished steps this run carries."""
+    """The ended run whose finished steps this run carries; `at` is the step before which a fork left it."""
 
+    accepted_changes: list[str] | UnsetType = UNSET
+    at: str | UnsetType = UNSET
     file_id: Id128
     run_id: RunId
     sha256: Hash

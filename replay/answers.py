@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from golden.canonical import decode
-from golden.event import EffectData
+from golden.event import EffectData, StepData
 from golden.recording import Record
 from golden.values import Kind
+from replay import codes
 from replay.divergence import Diverged, Divergence, args_hash, in_call
 from replay.effects import CANCELLED, Calls, EffectError, UnrecordableError, caller, inside_event_loop
 from replay.engine import Invoke, Outcome
-from replay.skill import is_coroutine_function
+from replay.functions import is_coroutine_function
 
 # How long a replay waits for a call to be cancelled that was cancelled when it was recorded, in seconds.
 CANCEL_WITHIN = 60
@@ -26,13 +27,35 @@ class RecordedEffects:
         self._record = record
 
     def begin(self, request: Invoke) -> Outcome | Calls:
-        """See `Effects`; a step that its spec calls `external` is answered whole."""
+        """See `Effects`; what its spec calls `external`, and what the clock ended, is answered whole."""
         record = self._record()
-        if request.step.external:
-            recorded = record.step
-            output = bytes(recorded.output) if recorded.success else None
-            return Outcome(output, recorded.error or None, spent=recorded.cost_cents)
+        if request.step.external or is_timed_out(record.step):
+            return answered(record.step)
         return _RecordedCalls(request, record.effects)
+
+    def pause(self, request: Invoke) -> int:  # noqa: ARG002  its shape is the protocol's
+        """See `Effects`; time is that of the recording."""
+        return 0
+
+    def limit(self, request: Invoke) -> None:
+        """See `Effects`; time is that of the recording."""
+
+
+def is_timed_out(step: StepData) -> bool:
+    """Whether the clock ended the step or one of its attempts: running it again says nothing about that."""
+    errors = [attempt.error for attempt in step.attempts] + [step.error or None]
+    return any(error.code in codes.TIMED_OUT for error in errors if error)
+
+
+def answered(step: StepData) -> Outcome:
+    """Return a recorded step as the outcome of being asked for it, all its attempts at once."""
+    return Outcome(
+        bytes(step.output) if step.success else None,
+        step.error or None,
+        spent=step.cost_cents,
+        final=True,
+        attempts=step.attempts,
+    )
 
 
 class _RecordedCalls(Calls):

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from golden.canonical import decode
@@ -18,31 +17,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replay.effects import Calls
-    from replay.policy import Allowance
+    from replay.engine import Invoke
 
 
 class Context:
     """What a skill is given. The same for every attempt of a step, in recording, replay and resume.
 
     Attributes: `inputs` (resolved), `outputs` (of the steps it depends on, by step id), `seed` (64 bits),
-    `random` (a `random.Random` of that seed).
+    `random` (a `random.Random` of that seed), `idempotency_key` (as the spec gives it, or None).
     """
 
-    def __init__(
-        self,
-        inputs: bytes,
-        outputs: Mapping[str, bytes],
-        seed: int,
-        start: str,
-        calls: Calls,
-        allowance: Allowance,
-    ) -> None:
-        self._raw_inputs = inputs
-        self._raw_outputs = outputs
+    def __init__(self, request: Invoke, start: str, calls: Calls) -> None:
+        self._request = request
         self._start = start
         self._calls = calls
-        self._allowance = allowance
-        self.seed = seed
+        self.seed = request.seed
+        self.idempotency_key = request.step.idempotency_key
         self._inputs: Any = None
         self._outputs: dict[str, Any] | None = None
         self._random: random.Random | None = None
@@ -52,14 +42,14 @@ class Context:
     def inputs(self) -> Any:
         """The step's inputs, references resolved: a dict of the skill's own."""
         if self._inputs is None:
-            self._inputs = decode(self._raw_inputs)
+            self._inputs = decode(self._request.inputs)
         return self._inputs
 
     @property
     def outputs(self) -> dict[str, Any]:
         """The outputs of the steps this one depends on, by step id."""
         if self._outputs is None:
-            self._outputs = {step_id: decode(raw) for step_id, raw in self._raw_outputs.items()}
+            self._outputs = {step_id: decode(raw) for step_id, raw in self._request.outputs.items()}
         return self._outputs
 
     @property
@@ -70,8 +60,13 @@ class Context:
         return self._random
 
     def now(self) -> datetime:
-        """Return the time of the run in UTC: its recorded start, the same in every replay."""
-        return datetime.fromisoformat(self._start)
+        """Return the time of the run in UTC: its recorded start, and what this step and those before it have waited.
+
+        The same in every replay.
+        """
+        started = datetime.fromisoformat(self._start)
+        waited = self._request.waited_ms
+        return started + timedelta(milliseconds=waited) if waited else started
 
     def uuid4(self) -> uuid.UUID:
         """Return the next UUID of the step, from a stream of its own, `random.Random(f"{seed}:uuid")`."""
@@ -94,4 +89,4 @@ class Context:
         """
         if type(cents) is not int or cents < 0:
             raise UsageError(f"ctx.spend({cents!r}): not a whole number of cents", hint="pass an int of 0 or more")
-        self._allowance.spend(cents)
+        self._request.allowance.spend(cents)

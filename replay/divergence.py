@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from golden.canonical import decode, sha256_hex
-from golden.event import EffectData, RunEnd, RunStart, StepData
+from golden.event import EffectData, RunEnd, RunStart, StepData, StepError
 from golden.values import Kind, value_differences
 from golden.volatile import Volatile
 from replay.spec import Spec, first_place
@@ -83,6 +83,11 @@ def after_step(
     one, other = _error(recorded), _error(actual)
     if one != other:
         return _at("error", about, one, other, failed_at or location())
+    tried, again = _attempts(recorded), _attempts(actual)
+    if tried != again:
+        return _at("error", about, tried, again, failed_at or location(), below="/attempts")
+    if (recorded.skipped, recorded.because) != (actual.skipped, actual.because):
+        return Divergence("step", *about, "/because", recorded.because or None, actual.because or None)
     if recorded.output_hash != actual.output_hash:
         place = ("steps", recorded.step_id, "output")
         was, came = (volatile.strip(place, decode(raw)) for raw in (recorded.output, actual.output))
@@ -142,7 +147,18 @@ def _at(
 
 
 def _error(data: StepData) -> dict[str, str] | None:
-    return {"code": data.error.code, "type": data.error.type} if data.error else None
+    return _told(data.error) if data.error else None
+
+
+def _attempts(data: StepData) -> list[dict[str, Any]]:
+    return [
+        {"delay_ms": attempt.delay_ms, "error": _told(attempt.error) if attempt.error else None}
+        for attempt in data.attempts
+    ]
+
+
+def _told(error: StepError) -> dict[str, str]:
+    return {"code": error.code, "type": error.type}
 
 
 def _index(path: str) -> int | None:

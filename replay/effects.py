@@ -11,13 +11,15 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, NoReturn, Protocol
 
+import msgspec
+
 from golden.canonical import canonical_bytes
 from golden.errors import FormatError, NotCanonicalError
-from golden.event import MAX_LINE
+from golden.event import MAX_LINE, StepError
+from replay.budget import DeniedError
 from replay.divergence import Diverged
 from replay.engine import Invoke, Outcome, StoppedError
 from replay.frames import calling_place
-from replay.policy import DeniedError
 
 # A result shares a line with them.
 MAX_ARGUMENTS = MAX_LINE - (1 << 20)
@@ -52,11 +54,24 @@ class UnrecordableError(BaseException):
 ENDS = (Diverged, StoppedError, DeniedError, UnrecordableError)
 
 
+class Limit(msgspec.Struct, frozen=True):
+    """How many seconds an attempt may last from now on, and how it ends where it lasts longer."""
+
+    seconds: float
+    error: StepError
+
+
 class Effects(Protocol):
     """The world as a driver gives it to a run."""
 
     def begin(self, request: Invoke) -> Outcome | Calls:
         """Return what one attempt of a step asks the world through, or its outcome where it is answered whole."""
+
+    def pause(self, request: Invoke) -> int:
+        """Return how many milliseconds really to wait before an attempt."""
+
+    def limit(self, request: Invoke) -> Limit | None:
+        """Return how long an attempt that begins now may last, None where time does not matter."""
 
 
 class Calls:
@@ -79,6 +94,10 @@ class Calls:
     def leave(self) -> None:
         """Note that the skill is done: nothing it left behind may ask the world any more."""
         self._left = True
+
+    def give_up(self) -> None:
+        """Note that nobody waits for the skill any more: nothing that it still does enters the recording."""
+        self.leave()
 
     def finish(self, location: Callable[[], str | None]) -> None:  # noqa: ARG002  for those that diverge at the end
         """Settle the attempt, raising what was latched; `location` gives that of the skill's `def`."""

@@ -15,12 +15,13 @@ from msgspec import UNSET, Raw
 from golden import event
 from golden.canonical import canonical_bytes, decode
 from golden.errors import FormatError, StoreError
-from golden.event import EffectData
+from golden.event import EffectData, StepError
+from replay import codes
 from replay.divergence import args_hash
-from replay.effects import CANCELLED, ENDS, Calls, EffectError, UnrecordableError, caller
+from replay.effects import CANCELLED, ENDS, Calls, EffectError, Limit, UnrecordableError, caller
 from replay.engine import Invoke
 from replay.frames import MAX_MESSAGE, failure_of
-from replay.skill import is_coroutine_function
+from replay.functions import is_coroutine_function
 
 if TYPE_CHECKING:
     from golden.volatile import Volatile
@@ -32,19 +33,48 @@ _asking: ContextVar[tuple[object, str] | None] = ContextVar("asking", default=No
 
 
 class LiveEffects:
-    """The world itself; `write` records each answer before the skill sees it."""
+    """The world itself; `write` records each answer before the skill sees it.
 
-    def __init__(self, write: Callable[[EffectData, int], None], volatile: Volatile, interrupts: Interrupts) -> None:
+    `seconds` is how long the run may last from now on, None for ever.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[EffectData, int], None],
+        volatile: Volatile,
+        interrupts: Interrupts,
+        seconds: float | None = None,
+    ) -> None:
         self.write = write
         self.volatile = volatile
         self.interrupts = interrupts
+        self._seconds = seconds
+        self._began = time.monotonic()
 
     def begin(self, request: Invoke) -> Calls:
         """See `Effects`; nothing is ever answered whole."""
-        return _LiveCalls(self, request)
+        return LiveCalls(self, request)
+
+    def pause(self, request: Invoke) -> int:
+        """See `Effects`; what is left of the run is not slept through."""
+        if self._seconds is None:
+            return request.delay_ms
+        return min(request.delay_ms, max(round(self._left(self._seconds) * 1000), 0))
+
+    def limit(self, request: Invoke) -> Limit | None:
+        """See `Effects`: the step's own limit, or what is left of the run's."""
+        own, whole = request.step.timeout_seconds, self._seconds
+        if whole is not None and (own is None or self._left(whole) < own):
+            return Limit(self._left(whole), _timeout(codes.WORKFLOW_TIMEOUT, f"the run lasted longer than {whole} s"))
+        return None if own is None else Limit(own, _timeout(codes.STEP_TIMEOUT, f"no answer within {own} s"))
+
+    def _left(self, seconds: float) -> float:
+        return seconds - (time.monotonic() - self._began)
 
 
-class _LiveCalls(Calls):
+class LiveCalls(Calls):
+    """Calls of one attempt that are made for real."""
+
     def __init__(self, world: LiveEffects, request: Invoke) -> None:
         super().__init__(request)
         self._world = world
@@ -55,6 +85,12 @@ class _LiveCalls(Calls):
         """See `Calls`; waits for a line that a thread is writing."""
         with self._lock:
             super().leave()
+
+    def give_up(self) -> None:
+        """See `Calls`; a call that is under way leaves no line."""
+        with self._lock:
+            super().leave()
+            self._under_way.clear()
 
     def finish(self, location: Callable[[], str | None]) -> None:
         """Raise what was latched; a call that a thread has not come back from cannot be repeated."""
@@ -75,8 +111,11 @@ class _LiveCalls(Calls):
         if outer and outer[0] is self:
             message = f"external call {name!r} inside external call {outer[1]!r}; make one of them a plain call"
             self.latch(UnrecordableError(message, caller()))
+        recalled = self.recall(number, asked)
         if is_coroutine_function(fn):
-            return self._call_async(number, asked, fn, caller())
+            return self._call_async(number, asked, fn, caller(), recalled)
+        if recalled is not None:
+            return self._told(number, asked, recalled)
         started = time.perf_counter_ns()
         try:
             with self._asks(number, asked):
@@ -88,12 +127,35 @@ class _LiveCalls(Calls):
             return self._failed(number, asked, error, started)
         return self._answered(number, asked, result, started, caller)
 
+    def recall(self, number: int, asked: tuple[str, bytes, bytes]) -> EffectData | None:  # noqa: ARG002  for a run that was killed
+        """Return the call as it was answered already, None where the world is to be asked."""
+        return None
+
+    def _told(self, number: int, asked: tuple[str, bytes, bytes], recalled: EffectData) -> Any:
+        """Give what a call was answered before, and write it as this attempt's."""
+        self._under_way[number] = asked
+        told = recalled.error or None
+        raw = None if told else bytes(recalled.result)
+        self._record(number, asked, time.perf_counter_ns(), raw, recalled.result_hash, told)
+        if told:
+            raise EffectError(told.type, told.message)
+        return decode(recalled.result)
+
     async def _call_async(
-        self, number: int, asked: tuple[str, bytes, bytes], fn: Callable[..., Any], location: str | None
+        self,
+        number: int,
+        asked: tuple[str, bytes, bytes],
+        fn: Callable[..., Any],
+        location: str | None,
+        recalled: EffectData | None,
     ) -> Any:
         # Loaded already where there is something to await.
-        from asyncio import CancelledError
+        from asyncio import CancelledError, sleep
 
+        if recalled is not None:
+            # Others get their turn, as they did when the world took its time.
+            await sleep(0)
+            return self._told(number, asked, recalled)
         started = time.perf_counter_ns()
         try:
             with self._asks(number, asked):
@@ -206,3 +268,7 @@ class _LiveCalls(Calls):
             # The run cannot be recorded any further, whatever the skill makes of it.
             self.latched = self.latched or lost
             raise
+
+
+def _timeout(code: str, message: str) -> StepError:
+    return StepError(code=code, location=None, message=message, type=TimeoutError.__name__)

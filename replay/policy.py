@@ -1,92 +1,203 @@
-"""Policy: whether a step may run and spend, decided before it does, in integer cents.
+"""Policy: whether a step may be run at all, decided from what is about to be executed; money is `budget`'s business.
 
-Fails closed; decides nothing about what a step returns.
+Fails closed; decides nothing about what a step returns. A recording holds the policy it was made under, and a replay
+decides by that one.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from golden.canonical import decode
 from golden.errors import UsageError
-from golden.event import BudgetSnapshot
+from replay import codes
+from replay.budget import DeniedError
+from replay.spec import Step
 
-POLICY_VERSION = "1.0.0"
-DEFAULT_STEP_CEILING = 100
-DEFAULT_WORKFLOW_CEILING = 1000
-HINTS = {
-    "STEP_CEILING_EXCEEDED": "raise the step's max_cost_cents or DEFAULT_STEP_CEILING_CENTS, or make it cheaper",
-    "WORKFLOW_CEILING_EXCEEDED": "raise budget_ceiling_cents or DEFAULT_WORKFLOW_CEILING_CENTS, or drop steps",
-    "EXECUTION_ERROR": "correct the skill or its inputs, then record again",
-}
+Profile = Literal["conservative", "standard", "permissive"]
+# Methods of HTTP that change something: an input called `method` with one of them makes a step a mutating one.
+MUTATING_METHODS = frozenset({"DELETE", "PATCH", "POST", "PUT"})
+# What no plan may call. `*` at the end stands for the rest of the id.
+FORBIDDEN_SKILLS = (
+    "admin.*",
+    "code.eval",
+    "exec.*",
+    "file.delete",
+    "fs.delete",
+    "process.*",
+    "python.*",
+    "shell.*",
+    "sql.execute",
+    "subprocess.*",
+    "system.*",
+)
+# What no text in the inputs of a planned step may hold: traces of an attempt to break out of what the skill is for.
+FORBIDDEN_PATTERNS = (
+    r"\.\./",
+    r"/etc/(?:passwd|shadow|sudoers)",
+    r"\brm\s+-\w*[rf]",
+    r"\bsudo\s",
+    r"__import__|\b(?:eval|exec)\s*\(",
+    r"\$\([^)]*\)",
+    r"(?i)<script\b|javascript:",
+    r"(?i);\s*(?:drop|delete|truncate|alter)\s+\w|\bunion\s+(?:all\s+)?select\b",
+)
+_URL = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://|(?:^|\s)//\w|\bwww\.\w")
 
 
-class DeniedError(BaseException):
-    """A step spent beyond a ceiling; not an Exception, so that no skill keeps it to itself."""
+class _Recorded(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The policy as `run_start` holds it."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    disabled: dict[str, str]
+    forbidden_patterns: list[str]
+    forbidden_skills: list[str]
+    mutating: list[str]
+    profile: str
 
 
-class Budget:
-    """Ceilings of a run and what has been charged so far."""
+class Policy:
+    """The rules of a run.
 
-    def __init__(self, step_ceiling: int, workflow_ceiling: int) -> None:
-        self.step_ceiling = step_ceiling
-        self.workflow_ceiling = workflow_ceiling
-        self.charged = 0
-        self.version = POLICY_VERSION
+    | profile | mutating step without an idempotency key | URL in the inputs of a planned step |
+    | --- | --- | --- |
+    | conservative (default) | denied | denied |
+    | standard | denied | allowed |
+    | permissive | allowed | allowed |
+
+    A planned step is one that carries `planner_output`; whatever the profile, what it executes is held to the forbidden
+    skills and patterns, and so is the plan itself.
+
+    Args:
+        profile: one of the three; any other word means conservative, and `note` says so.
+        disabled: why, by the id of a skill that may not run.
+        forbidden_skills: beside `FORBIDDEN_SKILLS`.
+        forbidden_patterns: regular expressions beside `FORBIDDEN_PATTERNS`.
+        mutating: ids of skills that change something outside.
+
+    Raises:
+        UsageError: a pattern is no regular expression.
+    """
+
+    def __init__(
+        self,
+        profile: str = "conservative",
+        *,
+        disabled: Mapping[str, str] | None = None,
+        forbidden_skills: Iterable[str] = (),
+        forbidden_patterns: Iterable[str] = (),
+        mutating: Iterable[str] = (),
+    ) -> None:
+        self.note: str | None = None
+        if profile not in get_args(Profile):
+            self.note = f'there is no policy profile "{profile}": conservative is used'
+            profile = "conservative"
+        self.profile = profile
+        self.disabled = dict(disabled or {})
+        self.mutating = set(mutating)
+        self.forbidden_skills = [*FORBIDDEN_SKILLS, *forbidden_skills]
+        self.forbidden_patterns = [*FORBIDDEN_PATTERNS, *forbidden_patterns]
+        self._patterns = [_compiled(pattern) for pattern in self.forbidden_patterns]
 
     @classmethod
-    def restored(cls, snapshot: BudgetSnapshot) -> Budget:
-        """Return the budget that a recording began with."""
-        budget = cls(snapshot.step_ceiling_cents, snapshot.workflow_ceiling_cents)
-        budget.version = snapshot.policy_version
-        budget.charged = snapshot.accumulated_cost_cents
-        return budget
+    def restored(cls, recorded: Mapping[str, Any]) -> Policy:
+        """Return the policy that a recording was made under; one that holds none was made under no rules.
 
-    def snapshot(self) -> BudgetSnapshot:
-        """Return the budget as events carry it."""
-        return BudgetSnapshot(
-            accumulated_cost_cents=self.charged,
-            policy_version=self.version,
-            step_ceiling_cents=self.step_ceiling,
-            workflow_ceiling_cents=self.workflow_ceiling,
-        )
+        Raises:
+            UsageError: it has another form.
+        """
+        policy = cls("permissive")
+        policy.forbidden_skills, policy.forbidden_patterns, policy._patterns = [], [], []
+        if not recorded:
+            return policy
+        try:
+            found = msgspec.convert(recorded, _Recorded)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"the recorded policy is of another form: {error}", hint="use a newer version") from None
+        policy.profile, policy.disabled, policy.mutating = found.profile, found.disabled, set(found.mutating)
+        policy.forbidden_skills, policy.forbidden_patterns = found.forbidden_skills, found.forbidden_patterns
+        policy._patterns = [_compiled(pattern) for pattern in found.forbidden_patterns]
+        return policy
 
-    def allowance(self, max_cost_cents: int | None) -> Allowance:
-        """Return what one step may spend; its own `max_cost_cents` replaces the run's step ceiling."""
-        return Allowance(self, self.step_ceiling if max_cost_cents is None else max_cost_cents)
+    def snapshot(self) -> dict[str, Any]:
+        """Return the policy as `run_start` holds it."""
+        return {
+            "disabled": dict(sorted(self.disabled.items())),
+            "forbidden_patterns": self.forbidden_patterns,
+            "forbidden_skills": self.forbidden_skills,
+            "mutating": sorted(self.mutating),
+            "profile": self.profile,
+        }
 
-
-class Allowance:
-    """What one step may spend, and what it has spent: `spent` is None until it says so."""
-
-    __slots__ = ("_budget", "_ceiling", "closed", "denied", "spent")
-
-    def __init__(self, budget: Budget, ceiling: int) -> None:
-        self._budget = budget
-        self._ceiling = ceiling
-        self.spent: int | None = None
-        self.closed = False
-        self.denied: DeniedError | None = None
-
-    def check(self, cents: int) -> None:
-        """Raise DeniedError where a total of `cents` for the step would go over a ceiling."""
-        if cents > self._ceiling:
-            self.denied = DeniedError(
-                "STEP_CEILING_EXCEEDED", f"the step would cost {cents} cents, {self._ceiling} are allowed"
+    def check(self, step: Step, inputs: bytes) -> None:
+        """Raise DeniedError where `step` may not be run with these resolved inputs (canonical bytes)."""
+        if step.skill_id in self.disabled:
+            reason = self.disabled[step.skill_id]
+            raise DeniedError(codes.POLICY_VIOLATION, f"skill {step.skill_id} is disabled: {reason}")
+        planned = step.planner_output is not msgspec.UNSET
+        # Decoded only for those who have something to look for: most steps are neither planned nor ask by a method.
+        if step.idempotency_key is None and self.profile != "permissive" and self._is_mutating(step, inputs):
+            raise DeniedError(
+                codes.POLICY_VIOLATION,
+                f"skill {step.skill_id} changes something outside: the step needs an idempotency_key",
             )
-        elif self._budget.charged + cents > self._budget.workflow_ceiling:
-            total = self._budget.charged + cents
-            self.denied = DeniedError(
-                "WORKFLOW_CEILING_EXCEEDED",
-                f"the run would cost {total} cents, {self._budget.workflow_ceiling} are allowed",
-            )
-        if self.denied:
-            raise self.denied
+        if planned:
+            self._check_plan(step, decode(inputs))
 
-    def spend(self, cents: int) -> None:
-        """Charge `cents`; raises DeniedError, and charges nothing, where that goes over a ceiling."""
-        if self.closed:
-            raise UsageError("ctx.spend of a step that has ended", hint="use the Context of the step that runs")
-        self.check((self.spent or 0) + cents)
-        self.spent = (self.spent or 0) + cents
+    def _is_mutating(self, step: Step, inputs: bytes) -> bool:
+        if step.skill_id in self.mutating:
+            return True
+        if b'"method"' not in inputs:
+            return False
+        method = decode(inputs).get("method")
+        return isinstance(method, str) and method.strip().upper() in MUTATING_METHODS
+
+    def _check_plan(self, step: Step, inputs: Any) -> None:
+        for rule in self.forbidden_skills:
+            if _names(rule, step.skill_id):
+                raise _rejected(f"a plan may not call {step.skill_id}: {rule} is forbidden")
+        for place, value in (("inputs", inputs), ("planner_output", step.planner_output)):
+            for text in _texts(value):
+                # A skill that the plan names is one it means to call, whatever step it was made into.
+                named = place == "planner_output" and not any(map(str.isspace, text))
+                if named and any(_names(rule, text) for rule in self.forbidden_skills):
+                    raise _rejected(f'planner_output names "{text}", which no plan may call')
+                for pattern in self._patterns:
+                    if pattern.search(text):
+                        raise _rejected(f"{place} match the forbidden pattern {pattern.pattern}")
+                if self.profile == "conservative" and _URL.search(text):
+                    raise _rejected(f"{place} hold a URL, which a plan may not under the profile conservative")
+
+
+def _rejected(message: str) -> DeniedError:
+    return DeniedError(codes.SANDBOX_REJECTION, message)
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UsageError(
+            f"forbidden pattern {pattern!r}: {error}", hint="correct it; no run starts without it"
+        ) from None
+
+
+def _names(rule: str, skill_id: str) -> bool:
+    rule, skill_id = rule.lower(), skill_id.lower()
+    return skill_id.startswith(rule[:-1]) if rule.endswith("*") else skill_id == rule
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Give every text in a JSON value, names of members too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            yield key
+            yield from _texts(child)
+    elif isinstance(value, list):
+        for child in value:
+            yield from _texts(child)

@@ -17,18 +17,18 @@ from golden.errors import GoldenError, UsageError
 from golden.event import RunEnd, StepData
 from golden.recording import Record, Recording
 from golden.volatile import Volatile
-from replay.answers import RecordedEffects
+from replay.answers import RecordedEffects, is_timed_out
+from replay.budget import Budget
+from replay.codes import EMERGENCY_STOP, STOPPED_FROM_OUTSIDE
 from replay.divergence import Diverged, Divergence, after_step, at_end, before_step, in_start
 from replay.driver import Driver, refuse_running_loop
-from replay.engine import Emit, Invoke, run
+from replay.engine import AsRecorded, Emit, Invoke, run
 from replay.frames import Failure
 from replay.interrupts import Interrupts
-from replay.policy import Budget
+from replay.policy import Policy
 from replay.runner import SEED_SCHEME, recorded_skills
 from replay.skill import SkillRegistry
 from replay.spec import Spec
-
-STOPPED_FROM_OUTSIDE = frozenset({"aborted", "emergency_stopped", "interrupted"})
 
 
 class Observer(Protocol):
@@ -106,13 +106,13 @@ class _Replayer:
         self.answer = Replay(recording.run_id, "matched", source)
         self.end = recording.end
         self.records: Iterator[Record | RunEnd] = iter(())
-        self.current: Record | None = None
+        self.current: Record | RunEnd | None = None
+        self.begun: int | None = None
 
     def replay(self, inputs: Mapping[str, Any] | None) -> Replay:
         """Return the answer."""
         answer, start = self.answer, self.recording.start
-        if self.end is not None:
-            answer.steps_recorded = self.end.steps_completed + (self.end.status in ("failed", "budget_exceeded"))
+        answer.steps_recorded = self._steps_recorded()
         try:
             self.spec = self._spec()
             self.volatile = Volatile(start.volatile)
@@ -136,6 +136,9 @@ class _Replayer:
         """See `Sink`: compare what the step is about to be given with what it was given."""
         record = self._next(request.step.id, request.index)
         step = record.step
+        if self.begun == request.index:
+            return
+        self.begun = request.index
         skill = self.registry.get(request.step.skill_id)
         found = before_step(step, request.index, request.seed, request.inputs, request.input_hash)
         if found is None and not request.step.external and skill and skill.version != step.skill_version:
@@ -157,11 +160,15 @@ class _Replayer:
         recorded = self._next(data.step_id, data.index).step
         self.current = None
         failed_at = event.failure.location if event.failure else None
-        found = after_step(recorded, data, self.volatile, partial(self._location, data.skill_id), failed_at)
+        found = None
+        if self.begun != data.index:
+            found = before_step(recorded, data.index, data.seed, bytes(data.inputs), data.input_hash)
+        found = found or after_step(recorded, data, self.volatile, partial(self._location, data.skill_id), failed_at)
         # A step that was not even tried, its budget being refused, ran no code that could be compared.
         if found is None and data.attempts:
-            self.answer.steps_answered += self.spec.steps[data.index].external
-            self.answer.steps_compared += not self.spec.steps[data.index].external
+            answered = self.spec.steps[data.index].external or is_timed_out(recorded)
+            self.answer.steps_answered += answered
+            self.answer.steps_compared += not answered
         if self.observer:
             self.observer.step(data, found, event.failure)
         if found:
@@ -172,8 +179,8 @@ class _Replayer:
 
     def record(self) -> Record:
         """Return the recorded step that is under way."""
-        if self.current is None:
-            raise LookupError("no step is under way")
+        if not isinstance(self.current, Record):
+            raise TypeError("no step is under way")
         return self.current
 
     def _run(self, inputs: bytes) -> None:
@@ -185,8 +192,10 @@ class _Replayer:
             seed=start.seed,
             inputs=inputs,
             budget=Budget.restored(start.budget_snapshot),
+            policy=Policy.restored(start.policy),
             versions={skill.id: skill.version for skill in self.registry},
             volatile=self.volatile,
+            order=AsRecorded(self._upcoming),
         )
         with Interrupts() as interrupts:
             effects = RecordedEffects(self.record)
@@ -242,21 +251,37 @@ class _Replayer:
                 hint="load the module that registers it (--skills)",
             )
 
-    def _next(self, step_id: str, index: int) -> Record:
+    def _steps_recorded(self) -> int:
+        if self.end is None or self.end.status == "completed":
+            return self.end.steps_completed if self.end else 0
+        steps = (record.step for record in self.recording.records() if isinstance(record, Record))
+        return sum(step.error_code != EMERGENCY_STOP for step in steps)
+
+    def _peek(self) -> Record | RunEnd | None:
+        """Return what the recording holds next."""
         if self.current is None:
-            found = next(self.records, None)
-            if not isinstance(found, Record):
-                if self._stopped:
-                    raise _HaltedError
-                raise Diverged(Divergence("step", step_id, index, "", None, step_id, kind="added"))
-            self.current = found
-        recorded = self.current.step
-        if recorded.step_id != step_id:
-            raise Diverged(Divergence("step", recorded.step_id, recorded.index, "", recorded.step_id, step_id))
+            self.current = next(self.records, None)
         return self.current
 
+    def _upcoming(self) -> int | None:
+        found = self._peek()
+        return found.step.index if isinstance(found, Record) else None
+
+    def _next(self, step_id: str, index: int) -> Record:
+        found = self._peek()
+        if not isinstance(found, Record):
+            if self._stopped:
+                raise _HaltedError
+            raise Diverged(Divergence("step", step_id, index, "", None, step_id, kind="added"))
+        recorded = found.step
+        if recorded.error_code == EMERGENCY_STOP:
+            raise _HaltedError
+        if recorded.step_id != step_id:
+            raise Diverged(Divergence("step", recorded.step_id, recorded.index, "", recorded.step_id, step_id))
+        return found
+
     def _compare_end(self, data: RunEnd) -> None:
-        left = next(self.records, None)
+        left = self._peek()
         if isinstance(left, Record):
             name = left.step.step_id
             raise Diverged(Divergence("step", name, left.step.index, "", name, None, kind="removed"))

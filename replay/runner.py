@@ -17,27 +17,37 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from golden.canonical import canonical_bytes
 from golden.clock import timestamp
 from golden.errors import FormatError, UsageError
-from golden.event import FORMAT, Environment, RecordedSkill, RunStart, StepData
+from golden.event import FORMAT, Environment, RecordedSkill, RunEnd, RunStart, StepData, StepError
 from golden.recorder import Recorder, open_recorder
 from golden.recording import Recording
 from golden.store import Store
 from golden.version import VERSION
 from golden.volatile import Volatile
+from replay import codes
+from replay.budget import DEFAULT_STEP_CEILING, DEFAULT_WORKFLOW_CEILING, Budget
+from replay.checkpoints.contract import CheckpointStore
+from replay.controls import Controls
 from replay.driver import Driver, refuse_running_loop
-from replay.engine import Emit, Invoke, run
+from replay.engine import Emit, Invoke, Outcome, run
 from replay.frames import Failure
 from replay.interrupts import Interrupts
 from replay.live import LiveEffects
-from replay.policy import DEFAULT_STEP_CEILING, DEFAULT_WORKFLOW_CEILING, Budget
+from replay.past import Past, ResumedEffects
+from replay.policy import Policy
+from replay.progress import Progress, Saving
 from replay.skill import SkillRegistry
 from replay.spec import Spec
 
 SEED_SCHEME = "aos-v1"
+# As much as every number in an event can carry, many times over.
+MAX_CEILING = 10**15
 _LOCKS = ("requirements.lock", "uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock", "requirements.txt")
 
 
@@ -51,6 +61,51 @@ class Observer(Protocol):
         """Take note of something about the run as a whole."""
 
 
+class Host(msgspec.Struct):
+    """What a run is given by the place where it runs: none of it is told by the recording.
+
+    Attributes:
+        registry: the skills.
+        store: where the golden file goes.
+        saving: where checkpoints go, None for nowhere.
+        controls: what may stop it from outside, None for nothing.
+        environ: the environment whose names are recorded.
+        observer: who watches.
+        width: how many steps may be under way at a time.
+    """
+
+    registry: SkillRegistry
+    store: Store
+    saving: Saving | None = None
+    controls: Controls | None = None
+    environ: Mapping[str, str] = {}
+    observer: Observer | None = None
+    width: int = 1
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The declared version of each skill."""
+        return {skill.id: skill.version for skill in self.registry}
+
+    def refuse_halted(self) -> None:
+        """Raise UsageError where somebody has stopped the engine."""
+        halt = self.controls.refusal() if self.controls else None
+        if halt is not None:
+            raise halt.refusal()
+
+    def refuse_unready(self, spec: Spec) -> None:
+        """Raise UsageError where `spec` cannot run here: a skill is missing, or could not be awaited."""
+        missing = missing_skills(spec, self.registry)
+        if missing:
+            raise UsageError(
+                f"SKILL_NOT_FOUND: no skill {missing[0]} is registered",
+                hint="load the module that registers it (--skills)",
+            )
+        if self.width < 1:
+            raise UsageError(f"{self.width} steps at a time is no number of steps", hint="use 1 or more")
+        refuse_running_loop(self.registry)
+
+
 def record(  # noqa: PLR0913  one parameter per choice a run has; all but two have defaults
     spec: Spec | Mapping[str, Any],
     registry: SkillRegistry,
@@ -60,8 +115,12 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
     seed: int | None = None,
     inputs: Mapping[str, Any] | None = None,
     step_ceiling_cents: int = DEFAULT_STEP_CEILING,
-    workflow_ceiling_cents: int = DEFAULT_WORKFLOW_CEILING,
+    workflow_ceiling_cents: int | None = None,
+    policy: Policy | None = None,
     volatile: Iterable[str] = (),
+    checkpoints: CheckpointStore | Saving | None = None,
+    controls: Controls | None = None,
+    concurrency: int = 1,
     environ: Mapping[str, str] | None = None,
     observer: Observer | None = None,
 ) -> Recording:
@@ -70,43 +129,46 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
     Run id and seed default to fresh ones. A failing step does not raise: the recording's `statement.status` says how
     the run ended. SIGINT and SIGTERM end it with status `aborted`, sealed, and are then delivered.
 
+    Args:
+        spec: the document, checked or not.
+        registry: the skills.
+        store: where the golden file goes.
+        run_id: how it is called there.
+        seed: any integer.
+        inputs: the run inputs, JSON values by name.
+        volatile: paths that do not enter a hash, beside those of the spec.
+        environ: the environment whose names are recorded.
+        observer: told of each step.
+        step_ceiling_cents: what a step may cost that names no ceiling of its own; 0 means 0.
+        workflow_ceiling_cents: what the run may cost; in place of what the spec says, where it is given.
+        policy: what may be run, by default as `Policy()` says.
+        checkpoints: where to save how far the run has come, so that operators see it and it can be resumed.
+        controls: asked before every step whether the run is to stop.
+        concurrency: how many steps that do not depend on each other may be under way at a time.
+
     Raises:
-        UsageError: spec, inputs or run id cannot be used, or a skill is missing; nothing was run.
+        UsageError: spec, inputs or run id cannot be used, a skill is missing, the engine is stopped; nothing was run.
         KeyringError: there is no key to sign with.
-        StoreError: the file cannot be written; what stands there stays valid as far as it goes.
+        StoreError: the file or its checkpoint cannot be written; what stands there stays valid as far as it goes.
     """
     spec = spec if isinstance(spec, Spec) else Spec(dict(spec))
     raw_inputs = check_inputs(spec, {} if inputs is None else dict(inputs))
-    missing = missing_skills(spec, registry)
-    if missing:
-        raise UsageError(
-            f"SKILL_NOT_FOUND: no skill {missing[0]} is registered",
-            hint="load the module that registers it (--skills)",
-        )
+    saving = checkpoints if isinstance(checkpoints, Saving) or checkpoints is None else Saving(checkpoints)
+    host = Host(registry, store, saving, controls, environ or {}, observer, concurrency)
+    host.refuse_halted()
+    host.refuse_unready(spec)
     rules = [*spec.volatile, *(rule for rule in volatile if rule not in spec.volatile)]
-    try:
-        volatiles = Volatile(rules)
-    except FormatError as error:
-        raise UsageError(error.problem, hint=error.hint) from None
     run_id = run_id or default_run_id(spec.id)
     base = secrets.randbelow(1 << 31) if seed is None else seed
     if type(base) is not int:
         raise UsageError(f"seed {base!r} is no integer", hint="give an integer, or none for a fresh one")
-    ceiling = workflow_ceiling_cents if spec.budget_ceiling_cents is None else spec.budget_ceiling_cents
-    budget = Budget(step_ceiling_cents, ceiling)
-    versions = {skill.id: skill.version for skill in registry}
-    refuse_running_loop(registry)
-    # Wherever the run's code may leave us.
-    path = store.file(run_id).path.absolute()
-    volatiles.hash_inputs(raw_inputs)
-    started = timestamp()
     # Whole before there is a file, so that what cannot be said burns no run id.
     start = RunStart(
-        budget_snapshot=budget.snapshot(),
+        budget_snapshot=budget_for(spec, step_ceiling_cents, workflow_ceiling_cents).snapshot(),
         canonical=FORMAT,
-        environment=_environment(spec, registry, environ or {}),
+        environment=environment(spec, host),
         inputs=Raw(raw_inputs),
-        policy={},
+        policy=policy_for(registry, policy).snapshot(),
         redacted=[],
         seed=base,
         seed_scheme=SEED_SCHEME,
@@ -115,34 +177,130 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
         spec_id=spec.id,
         volatile=rules,
     )
-    with Interrupts() as interrupts, open_recorder(store, run_id) as recorder:
+    return begin(host, run_id, spec, start)
+
+
+def begin(host: Host, run_id: str, spec: Spec, start: RunStart, past: Past | None = None) -> Recording:
+    """Record a new run by its header, with what is carried over from another one, and return the sealed recording.
+
+    Raises:
+        As `record`.
+    """
+    # Wherever the run's code may leave us.
+    path = host.store.file(run_id).path.absolute()
+    try:
+        Volatile(start.volatile)
+    except FormatError as error:
+        raise UsageError(error.problem, hint=error.hint) from None
+    if host.saving is not None:
+        host.saving.refuse_known(run_id)
+    started = timestamp()
+    with Interrupts() as interrupts, open_recorder(host.store, run_id) as recorder:
         recorder.write(start, at=started)
-        engine = run(spec, seed=base, inputs=raw_inputs, budget=budget, versions=versions, volatile=volatiles)
-        effects = LiveEffects(recorder.write, volatiles, interrupts)
-        Driver(registry, effects, _Writing(recorder, observer), interrupts, started).drive(engine)
-        recorder.seal()
-    if observer and volatiles.dead:
-        observer.note(f"volatile paths that matched nothing: {', '.join(volatiles.dead)}")
+        folder = str(path.parent)
+        progress = Progress.begin(host.saving, recorder, folder, start, started) if host.saving else None
+        course = Course(spec, start, started, recorder, interrupts, past or Past())
+        carry_out(host, course, progress)
     if interrupts.signum is not None:
         signal.raise_signal(interrupts.signum)
-    return Recording.open(path, store.read())
+    return Recording.open(path, host.store.read())
+
+
+class Course(msgspec.Struct):
+    """One run as its header determines it, with the file it goes to and what is recorded of it already."""
+
+    spec: Spec
+    start: RunStart
+    started: str
+    recorder: Recorder
+    interrupts: Interrupts
+    past: Past
+
+
+def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bool = True) -> None:
+    """Run what is not recorded yet, and seal the file; without `live`, end it at the first step that would be run."""
+    start, recorder, interrupts = course.start, course.recorder, course.interrupts
+    volatile = Volatile(start.volatile)
+    volatile.hash_inputs(start.inputs)
+    engine = run(
+        course.spec,
+        seed=start.seed,
+        inputs=bytes(start.inputs),
+        budget=Budget.restored(start.budget_snapshot),
+        policy=Policy.restored(start.policy),
+        versions=host.versions,
+        volatile=volatile,
+        order=course.past.order,
+        width=host.width,
+    )
+    world = LiveEffects(recorder.write, volatile, interrupts, course.spec.timeout_seconds)
+    goes_on = course.past.records or course.past.pending or not live
+    effects = ResumedEffects(course.past, world if live else None) if goes_on else world
+    sink = _Writing(host, course, progress)
+    Driver(host.registry, effects, sink, interrupts, course.started, host.width).drive(engine)
+    recorder.seal()
+    if progress is not None and sink.end is not None:
+        progress.end(sink.end)
+    if host.observer and volatile.dead:
+        host.observer.note(f"volatile paths that matched nothing: {', '.join(volatile.dead)}")
 
 
 class _Writing:
-    """The sink of a recording: events are written, then shown."""
+    """The sink of a recording: what is not there yet is written, then its checkpoint saved, then shown."""
 
-    def __init__(self, recorder: Recorder, observer: Observer | None) -> None:
-        self._recorder = recorder
-        self._observer = observer
+    def __init__(self, host: Host, course: Course, progress: Progress | None) -> None:
+        self._recorder = course.recorder
+        self._past = course.past
+        self._controls = host.controls
+        self._observer = host.observer
+        self._progress = progress
+        self.end: RunEnd | None = None
 
-    def begin(self, request: Invoke) -> None:
-        """See `Sink`."""
+    def begin(self, request: Invoke) -> Outcome | None:
+        """See `Sink`: what is recorded already is not begun, so nothing can stop it."""
+        halt = self._controls.halt() if self._controls and request.index not in self._past else None
+        if halt is None:
+            return None
+        error = StepError(code=codes.EMERGENCY_STOP, location=None, message=halt.problem, type="Halt")
+        return Outcome(None, error, final=True, untried=True)
 
     def emit(self, event: Emit) -> None:
         """See `Sink`."""
-        self._recorder.write(event.data, event.duration_us)
-        if self._observer and isinstance(event.data, StepData):
-            self._observer.step(event.data, event.failure)
+        data = event.data
+        if isinstance(data, RunEnd):
+            self._recorder.write(data)
+            self.end = data
+            return
+        record = self._past.records.get(data.index)
+        if record is None:
+            self._recorder.write(data, event.duration_us)
+        elif data.index not in self._past.written:
+            for effect in record.effects:
+                self._recorder.write(effect, 0)
+            self._recorder.write(replace(record.step, carried=True, budget_snapshot=data.budget_snapshot), 0)
+        if self._progress is not None:
+            self._progress.step(data)
+        if self._observer and record is None:
+            self._observer.step(data, event.failure)
+
+
+def budget_for(spec: Spec, step_ceiling: int, workflow_ceiling: int | None) -> Budget:
+    """Return the budget of a new run; ceilings in integer cents, the spec's where none is given for the run."""
+    if workflow_ceiling is None:
+        workflow_ceiling = spec.budget_ceiling_cents
+    if workflow_ceiling is None:
+        workflow_ceiling = DEFAULT_WORKFLOW_CEILING
+    for ceiling in (step_ceiling, workflow_ceiling):
+        if type(ceiling) is not int or not 0 <= ceiling <= MAX_CEILING:
+            raise UsageError(f"a ceiling of {ceiling!r} cents is none", hint="use a whole number, 0 or more")
+    return Budget(step_ceiling, workflow_ceiling)
+
+
+def policy_for(registry: SkillRegistry, policy: Policy | None) -> Policy:
+    """Return the policy of a new run: the given one, and which skills say that they change something."""
+    policy = policy or Policy()
+    policy.mutating |= {skill.id for skill in registry if skill.mutating}
+    return policy
 
 
 def default_run_id(spec_id: str) -> str:
@@ -175,7 +333,9 @@ def recorded_skills(spec: Spec, registry: SkillRegistry) -> dict[str, RecordedSk
     }
 
 
-def _environment(spec: Spec, registry: SkillRegistry, environ: Mapping[str, str]) -> Environment:
+def environment(spec: Spec, host: Host) -> Environment:
+    """Return the machine and interpreter as a header tells them."""
+    environ = host.environ
     return Environment(
         cpu_count=os.cpu_count() or 0,
         env=sorted(environ),
@@ -184,7 +344,7 @@ def _environment(spec: Spec, registry: SkillRegistry, environ: Mapping[str, str]
         lock_hash=_lock_hash(),
         platform=platform.platform(),
         python=platform.python_version(),
-        skills=recorded_skills(spec, registry),
+        skills=recorded_skills(spec, host.registry),
         timezone=time.tzname[0],
         version=VERSION,
     )

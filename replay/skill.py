@@ -11,7 +11,6 @@ import linecache
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
 from importlib.util import cache_from_source, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -19,28 +18,33 @@ from types import CodeType, ModuleType
 from typing import Any, TypeVar
 
 from golden.errors import UsageError
+from replay.aos import adapted
 from replay.frames import Failure, failure_of, place
+from replay.functions import innermost, is_coroutine_function
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 ENTRY_POINTS = "golden.skills"
-_CO_COROUTINE = 0x80
 
 
 class Skill:
-    """One skill: its id, declared version and function, which takes a Context and returns a JSON value."""
+    """One skill: its id, declared version and function, which takes a Context and returns a JSON value.
 
-    __slots__ = ("function", "id", "is_async", "version")
+    `mutating` says that it changes something outside, so that a step needs an idempotency key to call it.
+    """
 
-    def __init__(self, skill_id: str, version: str, function: Callable[..., Any]) -> None:
+    __slots__ = ("function", "id", "is_async", "mutating", "version")
+
+    def __init__(self, skill_id: str, version: str, function: Callable[..., Any], *, mutating: bool = False) -> None:
         self.id = skill_id
         self.version = version
         self.function = function
+        self.mutating = mutating
         self.is_async = is_coroutine_function(function)
 
     @property
     def module(self) -> str:
         """The name of the module that defines the function."""
-        return getattr(_unwrapped(self.function), "__module__", None) or "?"
+        return getattr(innermost(self.function), "__module__", None) or "?"
 
     def code_hash(self) -> str | None:
         """Return SHA-256 (64 hex) of the source file of the skill's module, or None where there is none."""
@@ -52,7 +56,7 @@ class Skill:
 
     def location(self) -> str | None:
         """Return FILE:LINE of the function's `def`, relative to the working directory, or None."""
-        code = getattr(_unwrapped(self.function), "__code__", None)
+        code = getattr(innermost(self.function), "__code__", None)
         if code is None:
             return None
         line = code.co_firstlineno
@@ -70,22 +74,35 @@ class SkillRegistry:
     def __init__(self) -> None:
         self._skills: dict[str, Skill] = {}
 
-    def skill(self, skill_id: str, *, version: str = "1") -> Callable[[Function], Function]:
+    def skill(self, skill_id: str, *, version: str = "1", mutating: bool = False) -> Callable[[Function], Function]:
         """Return a decorator that registers a function under `skill_id` and leaves it as it is.
+
+        `mutating` says that it changes something outside: a step then needs an `idempotency_key`.
 
         Raises:
             UsageError: the id is taken in this registry, or id or version is no text.
         """
 
         def register(function: Function) -> Function:
-            if not skill_id or not {type(skill_id), type(version)} <= {str}:
-                raise UsageError(f"skill {skill_id!r}: id and version must be text", hint='write version="1"')
-            if skill_id in self._skills:
-                raise UsageError(f"skill {skill_id} is registered twice", hint="give one of them another id")
-            self._skills[skill_id] = Skill(skill_id, version, function)
+            self._add(Skill(skill_id, version, function, mutating=mutating))
             return function
 
         return register
+
+    def adapt(self, skill_id: str, skill: Any, *, version: str = "1", mutating: bool = False) -> None:
+        """Register a skill written for the AOS system; see `replay.aos.adapted` for its forms.
+
+        Raises:
+            UsageError: it has none of these forms, or as `skill` does.
+        """
+        self._add(Skill(skill_id, version, adapted(skill), mutating=mutating))
+
+    def _add(self, skill: Skill) -> None:
+        if not skill.id or not {type(skill.id), type(skill.version)} <= {str}:
+            raise UsageError(f"skill {skill.id!r}: id and version must be text", hint='write version="1"')
+        if skill.id in self._skills:
+            raise UsageError(f"skill {skill.id} is registered twice", hint="give one of them another id")
+        self._skills[skill.id] = skill
 
     def get(self, skill_id: str) -> Skill | None:
         """Return the skill of that id, or None."""
@@ -130,32 +147,7 @@ def load_skills(names: Iterable[str], *, entry_points: bool = True) -> SkillRegi
     return merged
 
 
-def is_coroutine_function(function: Any) -> bool:
-    """Whether calling `function` gives a coroutine: `async def`, also behind partial or as `__call__`."""
-    # An async wrapper may stand around a plain function as well as the other way round.
-    return any(map(_is_async, _layers(function)))
-
-
 _DEFS = ("def ", "async def ")
-
-
-def _unwrapped(function: Any) -> Any:
-    *_, innermost = _layers(function)
-    return innermost
-
-
-def _layers(function: Any) -> Iterator[Any]:
-    """Give a function and what it is wrapped around: by partial, by functools.wraps."""
-    while function is not None:
-        yield function
-        function = function.func if isinstance(function, partial) else getattr(function, "__wrapped__", None)
-
-
-def _is_async(function: Any) -> bool:
-    code = getattr(function, "__code__", None)
-    if code is None and not isinstance(function, type):
-        code = getattr(type(function).__call__, "__code__", None) if callable(function) else None
-    return code is not None and bool(code.co_flags & _CO_COROUTINE)
 
 
 class _FreshLoader(SourceFileLoader):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from golden.canonical import canonical_bytes, sha256_hex
 from golden.errors import FormatError, UsageError
@@ -23,8 +23,10 @@ from golden.volatile import Volatile
 from replay.reference import RUN_INPUTS, Template, parse_single
 
 Cents = Annotated[int, Meta(ge=0)]
-_LATER = ("redact", "timeout_seconds")
-_STEP_LATER = ("retry", "max_retries", "idempotency_key", "planner_output")
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+_LATER = ("redact",)
+# The wait before a further attempt doubles: the twelfth lasts more than an hour.
+MAX_RETRIES = 12
 MAX_SPEC = 64 << 20
 # Inputs, output and the rest of a step event share one line.
 MAX_INPUTS = MAX_LINE - (1 << 20)
@@ -33,7 +35,7 @@ _YAML_MERGE = "tag:yaml.org,2002:merge"
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One step as the document says it; ceilings and costs in integer cents."""
+    """One step as the document says it; ceilings and costs in integer cents, `timeout_seconds` for an attempt."""
 
     id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
     skill_id: Annotated[str, Meta(min_length=1)]
@@ -41,8 +43,13 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     depends_on: list[str] = []
     estimated_cost_cents: Cents = 0
     max_cost_cents: Cents | None = None
-    on_error: Literal["abort"] = "abort"
+    timeout_seconds: Seconds | None = None
+    retry: bool = False
+    max_retries: Annotated[int, Meta(ge=0, le=MAX_RETRIES)] | None = None
+    idempotency_key: Annotated[str, Meta(min_length=1)] | None = None
+    on_error: Literal["abort", "continue", "retry"] = "abort"
     external: bool = False
+    planner_output: Any = UNSET
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,6 +58,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str | None = None
     version: str = "0"
     budget_ceiling_cents: Cents | None = None
+    timeout_seconds: Seconds | None = None
     metadata: dict[str, Any] = {}
     volatile: list[str] = []
     result: str | None = None
@@ -59,9 +67,10 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Spec:
     """A checked spec.
 
-    Attributes: `id name version steps budget_ceiling_cents volatile`; `document` as given; `raw` its canonical form;
-    `hash` of that; `order`, the positions of the steps in the order they run; `templates` of their inputs;
-    `dependencies`, per position the ids of the steps it needs; `result`, a reference or None.
+    Attributes: `id name version steps budget_ceiling_cents timeout_seconds volatile`; `document` as given; `raw` its
+    canonical form; `hash` of that; `templates` of the steps' inputs; `dependencies`, per position the ids of the steps
+    it needs; `dependents`, per position the positions of the steps that need it; `order`, the positions in the order
+    they run one by one; `result`, a reference or None.
 
     Raises:
         UsageError: the document is no spec; the message names the place.
@@ -73,6 +82,7 @@ class Spec:
             self.raw = canonical_bytes(document)
             _refuse_later(document)
             checked = msgspec.convert(document, _Document)
+            _refuse_idle(checked.steps)
             self.volatile = list(checked.volatile)
             Volatile(self.volatile)
             if len(self.raw) > MAX_INPUTS:
@@ -90,8 +100,10 @@ class Spec:
         self.version = checked.version
         self.steps = checked.steps
         self.budget_ceiling_cents = checked.budget_ceiling_cents
+        self.timeout_seconds = checked.timeout_seconds
         self.metadata = checked.metadata
         self.dependencies = self._dependencies()
+        self.dependents = self._dependents()
         self.order = self._order()
 
     @property
@@ -135,19 +147,23 @@ class Spec:
             return list(reversed(error.args[1]))
         return []
 
+    def _dependents(self) -> list[list[int]]:
+        place = {step.id: n for n, step in enumerate(self.steps)}
+        found: list[list[int]] = [[] for _ in self.steps]
+        for n, needs in enumerate(self.dependencies):
+            for step_id in needs:
+                found[place[step_id]].append(n)
+        return found
+
     def _order(self) -> list[int]:
         # Of the steps that may run, always the first in the document: one order, whatever the machine.
         missing = [len(needs) for needs in self.dependencies]
-        wanted_by: dict[str, list[int]] = {step.id: [] for step in self.steps}
-        for n, needs in enumerate(self.dependencies):
-            for step_id in needs:
-                wanted_by[step_id].append(n)
         ready = [n for n, count in enumerate(missing) if count == 0]
         order = []
         while ready:
             n = heapq.heappop(ready)
             order.append(n)
-            for waiting in wanted_by[self.steps[n].id]:
+            for waiting in self.dependents[n]:
                 missing[waiting] -= 1
                 if missing[waiting] == 0:
                     heapq.heappush(ready, waiting)
@@ -215,17 +231,23 @@ def _refuse_oversize(steps: list[Step]) -> None:
 
 
 def _refuse_later(document: Any) -> None:
-    if not isinstance(document, dict):
-        return
-    steps = document.get("steps")
-    steps = steps if isinstance(steps, list) else []
-    places = [("", document, _LATER), *((f"steps[{n}].", step, _STEP_LATER) for n, step in enumerate(steps))]
-    for place, where, names in places:
-        for name in names:
-            if isinstance(where, dict) and name in where:
-                raise FormatError(f"{place}{name} is not supported yet", hint="remove it")
-        if place and isinstance(where, dict) and where.get("on_error") in ("continue", "retry"):
-            raise FormatError(f'{place}on_error "{where["on_error"]}" is not supported yet', hint='write "abort"')
+    for name in _LATER:
+        if isinstance(document, dict) and name in document:
+            raise FormatError(f"{name} is not supported yet", hint="remove it")
+
+
+def _refuse_idle(steps: list[Step]) -> None:
+    """Refuse members that would change nothing: whoever wrote them believes they do."""
+    for n, step in enumerate(steps):
+        if step.max_retries is not None and not step.retry and step.on_error != "retry":
+            raise FormatError(
+                f"steps[{n}].max_retries stands without retry", hint='add "retry": true, or on_error "retry"'
+            )
+        if step.idempotency_key is not None and "${" in step.idempotency_key:
+            raise FormatError(
+                f"steps[{n}].idempotency_key holds a reference, which is not resolved there",
+                hint="write a fixed key, or hand one over among the inputs",
+            )
 
 
 def _worded(error: msgspec.ValidationError) -> str:

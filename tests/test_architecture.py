@@ -25,7 +25,7 @@ HOMES = {  # what a module can do: the only modules that may
     "keyring": r"golden\.sources$",
     "os.environ": r"cli\.settings$",
     "print": r"cli\.",
-    "random": r"replay\.(driver|context)$",
+    "random": r"replay\.(retry|context)$",
     "rich": r"cli\.",
     "tomlkit": r"golden\.keyfile$",
 }

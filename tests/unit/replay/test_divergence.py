@@ -9,8 +9,8 @@ from msgspec import UNSET, Raw
 from golden.canonical import canonical_bytes, output_hash
 from golden.event import BudgetSnapshot, EffectData, RunEnd, StepData, StepError
 from golden.volatile import Volatile
+from replay.budget import Budget
 from replay.divergence import Divergence, after_step, args_hash, at_end, before_step, in_call
-from replay.policy import Budget
 
 END = RunEnd(result_hash="a" * 64, status="completed", steps_completed=2, steps_total=3, total_cost_cents=5)
 NONE = Volatile()

@@ -11,8 +11,9 @@ from golden.canonical import canonical_bytes, decode, derive_seed, output_hash
 from golden.event import RunEnd, StepData, StepError
 from golden.volatile import Volatile
 from replay import Spec
+from replay.budget import Budget
 from replay.engine import Emit, Engine, Invoke, Outcome, StoppedError, run
-from replay.policy import Budget
+from replay.policy import Policy
 from replay.spec import MAX_INPUTS
 from tests.unit.replay.conftest import flow, step
 
@@ -39,6 +40,7 @@ class Hand:
                     ready = given if isinstance(given, Outcome) else Outcome(canonical_bytes(given), None, 5)
                     request = self.engine.send(ready)
                 else:
+                    assert isinstance(request, Emit)
                     self.emitted.append(request)
                     request = self.engine.send(None)
             except StopIteration:
@@ -60,6 +62,7 @@ def start(document: Mapping[str, Any], **options: Any) -> Engine:
         "seed": 7,
         "inputs": b"{}",
         "budget": Budget(100, 1000),
+        "policy": Policy(),
         "versions": {"s": "1", "t": "2"},
         "volatile": Volatile(),
         **options,

@@ -29,6 +29,7 @@ from replay import Context, SkillRegistry, Spec, record, replay
 from replay.divergence import Diverged, Divergence
 from replay.engine import StoppedError
 from replay.frames import Failure
+from replay.policy import Policy
 from replay.runner import default_run_id
 from tests.unit.replay.conftest import SECRET, Lab, effects, ending, flow, only, python, records, skills, step
 
@@ -56,7 +57,7 @@ def test_header_holds_all_that_a_replay_needs(lab: Lab) -> None:
     assert (start.spec_id, start.spec_hash) == ("flow", output_hash(spec))
     assert decode(start.inputs) == {"n": [1, None]}
     assert (start.seed, start.seed_scheme, start.canonical) == (7, "aos-v1", "golden/v1")
-    assert (start.policy, start.redacted, start.volatile) == ({}, [], [])
+    assert (start.policy, start.redacted, start.volatile) == (Policy().snapshot(), [], [])
     assert (start.budget_snapshot.step_ceiling_cents, start.budget_snapshot.workflow_ceiling_cents) == (5, 50)
     assert only(recording).seed == derive_seed(7, 0)
 
@@ -211,7 +212,8 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (ONE, {"seed": True}, "seed True is no integer"),
     (ONE, {"seed": "7"}, "seed '7' is no integer"),
     ({"id": "flow"}, {}, "steps"),
-    (flow(step("a", "s"), timeout_seconds=1), {}, "not supported yet"),
+    (flow(step("a", "s"), redact=[]), {}, "not supported yet"),
+    (ONE, {"concurrency": 0}, "0 steps at a time"),
     (ONE, {"run_id": "../x"}, r"\.\./x"),
     (ONE, {"run_id": "a/b"}, "a/b"),
 ]

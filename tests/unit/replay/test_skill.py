@@ -15,7 +15,8 @@ import pytest
 
 from golden.errors import UsageError
 from replay import Context, SkillRegistry
-from replay.skill import SkillImportError, is_coroutine_function, load_skills
+from replay.functions import is_coroutine_function
+from replay.skill import SkillImportError, load_skills
 from tests.unit.replay.conftest import def_line, here, python, skills
 
 Write = Callable[..., Path]

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from golden.canonical import output_hash
 from golden.errors import UsageError
 from replay import Spec, load_spec
-from replay.spec import MAX_SPEC, first_place
+from replay.spec import MAX_RETRIES, MAX_SPEC, first_place
 from tests.unit.replay.conftest import flow, step
 
 A = step("a", "s")
@@ -175,19 +176,54 @@ def test_good_spec_id_is_taken(name: str) -> None:
     assert Spec({**ONE, "id": name}).id == name
 
 
-@pytest.mark.parametrize("name", ["redact", "timeout_seconds"])
-def test_member_of_a_later_version_is_refused_by_name(name: str) -> None:
-    assert problem({**ONE, name: None}) == f"{name} is not supported yet"
+def test_member_of_a_later_version_is_refused_by_name() -> None:
+    assert problem({**ONE, "redact": None}) == "redact is not supported yet"
 
 
-@pytest.mark.parametrize("name", ["retry", "max_retries", "idempotency_key", "planner_output"])
-def test_step_member_of_a_later_version_is_refused_by_name_and_place(name: str) -> None:
-    assert problem(flow(A, {**A, "id": "b", name: 1})) == f"steps[1].{name} is not supported yet"
+@pytest.mark.parametrize("where", ["spec", "step"])
+@pytest.mark.parametrize("seconds", [0, -1, 1e9, "5", True])
+def test_time_limit_is_a_number_of_seconds_above_zero(where: str, seconds: Any) -> None:
+    limit = {"timeout_seconds": seconds}
+    assert "timeout_seconds" in problem(flow(A, **limit) if where == "spec" else flow({**A, **limit}))
 
 
-@pytest.mark.parametrize("value", ["continue", "retry"])
-def test_on_error_of_a_later_version_is_refused_by_value(value: str) -> None:
-    assert problem(flow({**A, "on_error": value})) == f'steps[0].on_error "{value}" is not supported yet'
+def test_time_limits_of_run_and_step_may_be_fractions() -> None:
+    spec = Spec(flow({**A, "timeout_seconds": 0.5}, timeout_seconds=30))
+    assert (spec.steps[0].timeout_seconds, spec.timeout_seconds) == (0.5, 30)
+
+
+@pytest.mark.parametrize("count", [-1, MAX_RETRIES + 1, 1.5, "2"])
+def test_number_of_retries_is_bounded_because_the_wait_doubles(count: Any) -> None:
+    assert "steps[0].max_retries" in problem(flow({**A, "retry": True, "max_retries": count}))
+
+
+def test_retries_that_nothing_asks_for_are_refused() -> None:
+    assert problem(flow({**A, "max_retries": 2})) == "steps[0].max_retries stands without retry"
+    Spec(flow({**A, "max_retries": 2, "retry": True}))
+    Spec(flow({**A, "max_retries": 2, "on_error": "retry"}))
+
+
+def test_idempotency_key_is_fixed_text() -> None:
+    assert problem(flow({**A, "idempotency_key": "k-${inputs.n}"})).startswith("steps[0].idempotency_key holds a ref")
+    assert "steps[0].idempotency_key" in problem(flow({**A, "idempotency_key": ""}))
+    assert "steps[0].idempotency_key" in problem(flow({**A, "idempotency_key": 1}))
+
+
+def test_on_error_is_one_of_three_words() -> None:
+    assert "steps[0].on_error" in problem(flow({**A, "on_error": "ignore"}))
+    for word in ("abort", "continue", "retry"):
+        assert Spec(flow({**A, "on_error": word})).steps[0].on_error == word
+
+
+@pytest.mark.parametrize("plan", [None, False, {}, "text"])
+def test_a_plan_is_any_value_even_null_and_absent_is_none(plan: Any) -> None:
+    assert Spec(flow({**A, "planner_output": plan})).steps[0].planner_output == plan
+    assert Spec(flow(A)).steps[0].planner_output is UNSET
+
+
+def test_dependents_of_a_step_are_those_that_need_it() -> None:
+    spec = Spec(flow(A, step("b", "s", inputs={"x": "${a}"}), step("c", "s", depends_on=["a", "b"])))
+    assert spec.dependents == [[1, 2], [2], []]
 
 
 def test_duplicate_step_id_names_both_places() -> None:
@@ -494,7 +530,7 @@ def test_yaml_without_the_extra_names_the_extra(write: Write, monkeypatch: pytes
 def test_error_of_a_loaded_document_names_file_and_place(write: Write) -> None:
     with pytest.raises(UsageError) as caught:
         load_spec(write("f.toml", in_toml("1") + "retry = 3\n"))
-    assert caught.value.problem == "f.toml: steps[0].retry is not supported yet"
+    assert caught.value.problem == "f.toml: steps[0].retry: expected `bool`, got `int`"
 
 
 # Places

@@ -1,0 +1,102 @@
+"""Budget: what a run and each of its steps may spend and has spent, in integer cents.
+
+Knows no skill and no rule but ceilings; fails closed.
+"""
+
+from __future__ import annotations
+
+from golden.errors import UsageError
+from golden.event import BudgetSnapshot
+from replay import codes
+
+POLICY_VERSION = "1.0.0"
+DEFAULT_STEP_CEILING = 100
+DEFAULT_WORKFLOW_CEILING = 1000
+
+
+class DeniedError(BaseException):
+    """A step may not go on; not an Exception, so that no skill keeps it to itself. `code` is one of `replay.codes`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Budget:
+    """Ceilings of a run, what has been charged so far, and what steps under way could still spend."""
+
+    def __init__(self, step_ceiling: int, workflow_ceiling: int, charged: int = 0) -> None:
+        self.step_ceiling = step_ceiling
+        self.workflow_ceiling = workflow_ceiling
+        self.charged = charged
+        self.reserved = 0
+        self.version = POLICY_VERSION
+
+    @classmethod
+    def restored(cls, snapshot: BudgetSnapshot) -> Budget:
+        """Return the budget that a recording began with."""
+        budget = cls(snapshot.step_ceiling_cents, snapshot.workflow_ceiling_cents, snapshot.accumulated_cost_cents)
+        budget.version = snapshot.policy_version
+        return budget
+
+    def snapshot(self) -> BudgetSnapshot:
+        """Return the budget as events carry it."""
+        return BudgetSnapshot(
+            accumulated_cost_cents=self.charged,
+            policy_version=self.version,
+            step_ceiling_cents=self.step_ceiling,
+            workflow_ceiling_cents=self.workflow_ceiling,
+        )
+
+    def allowance(self, max_cost_cents: int | None) -> Allowance:
+        """Return what one step may spend; its own `max_cost_cents` replaces the run's step ceiling."""
+        return Allowance(self, self.step_ceiling if max_cost_cents is None else max_cost_cents)
+
+    def fits(self, allowance: Allowance) -> bool:
+        """Whether a step could spend all it may beside those under way.
+
+        Steps side by side are held to this, so that none is refused because of what another happens to have spent by
+        then: which steps are refused is the same whatever their order.
+        """
+        return self.charged + self.reserved + allowance.ceiling <= self.workflow_ceiling
+
+
+class Allowance:
+    """What one step may spend over all its attempts, and what it has spent: `spent` is None until it says so."""
+
+    __slots__ = ("_budget", "ceiling", "closed", "denied", "spent")
+
+    def __init__(self, budget: Budget, ceiling: int) -> None:
+        self._budget = budget
+        self.ceiling = ceiling
+        self.spent: int | None = None
+        self.closed = False
+        self.denied: DeniedError | None = None
+
+    def again(self) -> Allowance:
+        """Return what a further attempt may spend: the same, what was spent so far counted in."""
+        further = Allowance(self._budget, self.ceiling)
+        further.spent = self.spent
+        return further
+
+    def check(self, cents: int) -> None:
+        """Raise DeniedError where a total of `cents` for the step would go over a ceiling."""
+        if cents > self.ceiling:
+            self.denied = DeniedError(
+                codes.STEP_CEILING_EXCEEDED, f"the step would cost {cents} cents, {self.ceiling} are allowed"
+            )
+        elif self._budget.charged + cents > self._budget.workflow_ceiling:
+            total = self._budget.charged + cents
+            self.denied = DeniedError(
+                codes.WORKFLOW_CEILING_EXCEEDED,
+                f"the run would cost {total} cents, {self._budget.workflow_ceiling} are allowed",
+            )
+        if self.denied:
+            raise self.denied
+
+    def spend(self, cents: int) -> None:
+        """Charge `cents`; raises DeniedError, and charges nothing, where that goes over a ceiling."""
+        if self.closed:
+            raise UsageError("ctx.spend of a step that has ended", hint="use the Context of the step that runs")
+        self.check((self.spent or 0) + cents)
+        self.spent = (self.spent or 0) + cents

@@ -1,0 +1,183 @@
+"""Past: what is recorded of a run already, and so is answered when the run is gone through again: steps and calls.
+
+Answers only what was recorded of the very same step; whatever else is asked goes to the world.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from golden.event import EffectData, RunStart, StepData
+from golden.recording import Record
+from golden.volatile import Volatile
+from replay.answers import answered
+from replay.budget import Budget
+from replay.divergence import args_hash
+from replay.effects import CANCELLED, Calls, Limit, UnrecordableError
+from replay.engine import Invoke, Order, Outcome, StoppedError, run, take
+from replay.live import LiveCalls, LiveEffects
+from replay.policy import Policy
+from replay.spec import Spec
+
+if TYPE_CHECKING:
+    from golden.recording import Verified
+
+# Calls that the world never answered: they are made anew.
+_UNFINISHED = (CANCELLED, UnrecordableError.__name__)
+
+
+class Past:
+    """Steps of a run that are not run again, by their index, and calls of those that were under way.
+
+    Args:
+        written: what stands in the file that is being written.
+        carried: what is to be carried over into it, from the run that it resumes.
+        pending: calls that stand in the file, by the index of their step.
+    """
+
+    def __init__(
+        self,
+        written: Iterable[Record] = (),
+        carried: Iterable[Record] = (),
+        pending: Mapping[int, list[EffectData]] | None = None,
+    ) -> None:
+        self.records = {record.step.index: record for record in written}
+        self.written = frozenset(self.records)
+        self.records |= {record.step.index: record for record in carried if record.step.index not in self.written}
+        self.pending = dict(pending or {})
+
+    def __contains__(self, index: int) -> bool:
+        return index in self.records
+
+    @property
+    def order(self) -> Order:
+        """What is recorded first, in the order in which it is: so the budget stands at each step where it stood."""
+        return _First(self.records)
+
+
+class _First(Order):
+    """Begins the steps of `indexes` in their order, then the others."""
+
+    def __init__(self, indexes: Iterable[int]) -> None:
+        self._left = deque(indexes)
+
+    def pick(self, ready: list[int], *, ending: bool) -> int | None:
+        """See `Order`; what is recorded after the step that ended the run was under way by then."""
+        if self._left and self._left[0] in ready:
+            return take(ready, self._left.popleft())
+        return super().pick(ready, ending=ending)
+
+
+class _Only(Order):
+    """Begins none but the steps of `records`."""
+
+    def __init__(self, records: Mapping[int, Record]) -> None:
+        self._records = records
+
+    def pick(self, ready: list[int], *, ending: bool) -> int | None:  # noqa: ARG002  a failed run went on nowhere
+        """See `Order`."""
+        ready[:] = sorted(index for index in ready if index in self._records)
+        return ready.pop(0) if ready else None
+
+
+def recorded(file: Verified) -> list[Record]:
+    """Return the effective records of a verified file."""
+    return [record for record in file.records() if isinstance(record, Record)]
+
+
+def carried_over(records: Iterable[Record], start: RunStart, spec: Spec, versions: Mapping[str, str]) -> list[Record]:
+    """Return those records that a run by the header `start` need not make again.
+
+    A step is carried over if it succeeded and is the same step, by the same version of its skill, with the same seed
+    and inputs, and all it depends on is carried over as well.
+    """
+    good = {record.step.index: record for record in records if record.step.success}
+    found = []
+    engine = run(
+        spec,
+        seed=start.seed,
+        inputs=bytes(start.inputs),
+        budget=Budget.restored(start.budget_snapshot),
+        policy=Policy.restored(start.policy),
+        versions=versions,
+        volatile=Volatile(start.volatile),
+        order=_Only(good),
+    )
+    answer: Any = None
+    try:
+        while True:
+            request = engine.send(answer)
+            answer = None
+            if isinstance(request, Invoke):
+                record = good[request.index]
+                if is_same(record.step, request, versions):
+                    found.append(record)
+                    answer = answered(record.step)
+                else:
+                    answer = Outcome(None, None, final=True, untried=True)
+    except StopIteration:
+        return found
+
+
+def is_same(recorded: StepData, request: Invoke, versions: Mapping[str, str]) -> bool:
+    """Whether a step that is asked for is the one that was recorded: then it would come to the same again."""
+    step = request.step
+    # Of a step that is answered whole no code of ours runs, whatever its version.
+    versioned = step.external or recorded.skill_version == versions.get(step.skill_id)
+    same = (recorded.step_id, recorded.skill_id, recorded.seed, recorded.input_hash)
+    return versioned and same == (step.id, step.skill_id, request.seed, request.input_hash)
+
+
+class ResumedEffects:
+    """The world for a run that goes on: recorded steps are answered whole, calls of a broken-off one while they last.
+
+    Without `live` nothing is run: the first step that is not recorded ends the run as `interrupted`.
+    """
+
+    def __init__(self, past: Past, live: LiveEffects | None) -> None:
+        self._past = past
+        self._live = live
+
+    def begin(self, request: Invoke) -> Outcome | Calls:
+        """See `Effects`."""
+        record = self._past.records.get(request.index)
+        if record is not None:
+            return answered(record.step)
+        if self._live is None:
+            raise StoppedError("interrupted")
+        known = [effect for effect in self._past.pending.get(request.index, ()) if effect.attempt == request.attempt]
+        return _ResumedCalls(self._live, request, known) if known else self._live.begin(request)
+
+    def pause(self, request: Invoke) -> int:
+        """See `Effects`."""
+        return 0 if self._live is None else self._live.pause(request)
+
+    def limit(self, request: Invoke) -> Limit | None:
+        """See `Effects`."""
+        return None if self._live is None else self._live.limit(request)
+
+
+class _ResumedCalls(LiveCalls):
+    """Calls of an attempt that a kill broke off: what was answered then is answered alike, and written again.
+
+    A call is known by its number, name and arguments; side by side, by name and arguments alone. After the first one
+    that is not known the skill goes another way than it did, and nothing more is answered.
+    """
+
+    def __init__(self, world: LiveEffects, request: Invoke, known: Iterable[EffectData]) -> None:
+        super().__init__(world, request)
+        self._known = {effect.call: effect for effect in known}
+
+    def recall(self, number: int, asked: tuple[str, bytes, bytes]) -> EffectData | None:
+        """See `LiveCalls`."""
+        with self._lock:
+            wanted = asked[0], args_hash(*asked[1:])
+            ordered = sorted(self._known.values(), key=lambda effect: (effect.call != number, effect.call))
+            found = next((effect for effect in ordered if (effect.name, effect.args_hash) == wanted), None)
+            if found is None or (found.error and found.error.type in _UNFINISHED):
+                self._known.clear()
+                return None
+            del self._known[found.call]
+            return found

@@ -1,0 +1,302 @@
+"""Resuming: going on with a run that was killed or that ended early, forking one, and ending one that nobody resumes.
+
+What is recorded is the truth: it is read from the golden file, never from a checkpoint, which only says whose it is.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Raw
+from msgspec.structs import replace
+
+from golden.canonical import decode
+from golden.errors import StoreError, UsageError
+from golden.event import FORMAT, ResumedFrom, RunStart
+from golden.recording import Record, Recording
+from golden.store import Store
+from golden.unfinished import Unfinished, open_unfinished
+from replay.budget import DEFAULT_STEP_CEILING
+from replay.interrupts import Interrupts
+from replay.past import Past, carried_over, recorded
+from replay.policy import Policy
+from replay.progress import Progress, refuse_ahead
+from replay.runner import (
+    SEED_SCHEME,
+    Course,
+    Host,
+    begin,
+    budget_for,
+    carry_out,
+    check_inputs,
+    environment,
+    policy_for,
+    recorded_skills,
+)
+from replay.spec import Spec
+
+Change = Literal["spec", "code", "context"]
+CHANGES: tuple[Change, ...] = ("spec", "code", "context")
+_RESUMED = re.compile(r"(.*)\.r([1-9][0-9]*)\Z")
+
+
+class ChangedError(StoreError):
+    """What a run rests on is not what it was; `changes` says what, `details` how."""
+
+    def __init__(self, run_id: str, found: Mapping[Change, str]) -> None:
+        flags = " ".join(f"--accept-change {change}" for change in found)
+        super().__init__(
+            f"run {run_id} cannot simply go on: {'; '.join(found.values())}",
+            hint=f"put it back as it was, or go on with what it is now: {flags}",
+        )
+        self.changes = tuple(found)
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """On what terms a run goes on.
+
+    Attributes:
+        spec: the current spec, None for the recorded one.
+        inputs: other inputs than the recorded ones, None for these.
+        accepted: which changes are accepted: `spec`, `code`, `context`.
+        policy: what may be run in a run that begins anew.
+        step_ceiling_cents: as `record` takes it, for a run that begins anew.
+        workflow_ceiling_cents: as `record` takes it, for a run that begins anew.
+    """
+
+    spec: Spec | None = None
+    inputs: Mapping[str, Any] | None = None
+    accepted: tuple[Change, ...] = ()
+    policy: Policy | None = None
+    step_ceiling_cents: int = DEFAULT_STEP_CEILING
+    workflow_ceiling_cents: int | None = None
+
+
+def latest(store: Store, run_id: str) -> str:
+    """Return the id of the last run that resumed `run_id`, or `run_id` where none did."""
+    root, number = _root(run_id)
+    found = run_id
+    while store.file(f"{root}.r{number + 1}").path.exists():
+        number += 1
+        found = f"{root}.r{number}"
+    return found
+
+
+def resume(run_id: str, host: Host, terms: Terms | None = None) -> Recording:
+    """Go on with a run, or with the last one that resumed it, and return the sealed recording of the one that went on.
+
+    A run that was killed goes on in its own file. A run that ended, and one that goes on with another spec or other
+    inputs, goes on in `<run>.r<N>`: what succeeded is carried over. One that completed is returned as it is.
+
+    Raises:
+        UsageError: it is being written, or the engine is stopped.
+        ChangedError: spec, code or inputs changed, and nobody accepted that.
+        StoreError, TamperedError, KeyringError: its file is not what was recorded, or its checkpoint is ahead of it.
+    """
+    terms = terms or Terms()
+    host.refuse_halted()
+    run_id = latest(host.store, run_id)
+    file = host.store.file(run_id)
+    if not file.seal_path.exists():
+        with open_unfinished(host.store, run_id) as past:
+            found = _changes(past.start, run_id, host, terms)
+            if past.ended is None and not _needs_new_file(past, found, host):
+                return _go_on(past, host, [change for change in CHANGES if change in found])
+            _end(past, host).close()
+    ended = Recording.open(file, host.store.read())
+    if ended.statement.status == "completed":
+        return ended
+    with ended:
+        return _anew(ended, host, terms)
+
+
+def fork(run_id: str, step_id: str, new_id: str, host: Host, terms: Terms | None = None) -> Recording:
+    """Begin run `new_id` with what `run_id` had recorded before its step `step_id`, and go on live from there.
+
+    Raises:
+        UsageError: the spec has no such step, or the new id is taken.
+        As `resume`; a run that has not ended must be resumed or recovered first.
+    """
+    terms = terms or Terms()
+    host.refuse_halted()
+    with Recording.open(host.store.file(run_id), host.store.read()) as source:
+        spec = terms.spec or _spec(source.start)
+        if step_id not in {step.id for step in spec.steps}:
+            raise UsageError(f"the spec has no step {step_id}", hint="name one of its steps")
+        return _anew(source, host, terms, new_id=new_id, before=step_id)
+
+
+def recover(run_id: str, host: Host) -> Recording:
+    """End a run whose recorder died and that nobody will resume: seal it as it is, as `interrupted`.
+
+    One that was killed after its last step is `completed` or `failed`, as it was.
+
+    Raises:
+        As `resume`; nothing is run.
+    """
+    with open_unfinished(host.store, run_id) as past:
+        return _end(past, host)
+
+
+def _root(run_id: str) -> tuple[str, int]:
+    found = _RESUMED.match(run_id)
+    return (found[1], int(found[2])) if found else (run_id, 0)
+
+
+def _spec(start: RunStart) -> Spec:
+    document = decode(start.spec)
+    if document is None:
+        raise UsageError("the recording has no spec", hint="it was imported from a format that stores none")
+    if start.seed_scheme != SEED_SCHEME:
+        raise UsageError(f"seed scheme {start.seed_scheme} is not supported", hint="use a newer version")
+    return Spec(document, source="the recording")
+
+
+def _changes(start: RunStart, run_id: str, host: Host, terms: Terms) -> dict[Change, str]:
+    """Return what changed since a run was recorded, in words; raises ChangedError where that is not accepted."""
+    found: dict[Change, str] = {}
+    spec = terms.spec or _spec(start)
+    if spec.hash != start.spec_hash:
+        found["spec"] = f"the spec {spec.source} is another"
+    was = start.environment.skills
+    now = recorded_skills(spec, host.registry)
+    changed = sorted(name for name in was.keys() & now.keys() if was[name] != now[name])
+    if changed:
+        found["code"] = f"the code of {', '.join(changed)} changed"
+    if terms.inputs is not None and check_inputs(spec, _merged(start, terms)) != bytes(start.inputs):
+        found["context"] = "its inputs are others"
+    missing = {change: why for change, why in found.items() if change not in terms.accepted}
+    if missing:
+        raise ChangedError(run_id, missing)
+    return found
+
+
+def _merged(start: RunStart, terms: Terms) -> dict[str, Any]:
+    return {**decode(start.inputs), **(terms.inputs or {})}
+
+
+def _needs_new_file(past: Unfinished, found: Mapping[Change, str], host: Host) -> bool:
+    """Whether what is recorded already would not be what its header says: then nobody could replay it."""
+    was, versions = past.start.environment.skills, host.versions
+    anew = {name for name, skill in was.items() if name in versions and versions[name] != skill.version}
+    return "spec" in found or "context" in found or bool(anew)
+
+
+def _go_on(past: Unfinished, host: Host, accepted: list[str], *, live: bool = True) -> Recording:
+    """Go on in a run's own file; without `live`, end it where it stands."""
+    spec, start = _spec(past.start), past.start
+    if live:
+        host.refuse_unready(spec)
+    path = Path(past.place).absolute()
+    if host.saving is not None:
+        found = host.saving.store.load(past.run_id)
+        if found is not None:
+            refuse_ahead(found, past.signing.file_id, past.events)
+    history = Past(recorded(past), _still_to_carry(past, spec, host), past.pending)
+    with Interrupts() as interrupts:
+        following = next((index for index in spec.order if index not in history), len(spec.steps))
+        recorder = past.recorder(accepted, following)
+        progress = None
+        if host.saving is not None:
+            progress = Progress.take_over(host.saving, recorder, str(path.parent), start, past.timestamp)
+        carry_out(host, Course(spec, start, past.timestamp, recorder, interrupts, history), progress, live=live)
+    if interrupts.signum is not None:
+        signal.raise_signal(interrupts.signum)
+    return Recording.open(path, host.store.read())
+
+
+def _still_to_carry(past: Unfinished, spec: Spec, host: Host) -> list[Record]:
+    """Return what a run that resumes another, and was killed while it carried steps over, has yet to carry over."""
+    came_from = past.start.resumed_from
+    # They come first: once anything else stands in the file, all of them do.
+    if not came_from or past.pending or not all(record.step.carried for record in recorded(past)):
+        return []
+    with Recording.open(host.store.file(came_from.run_id), host.store.read()) as source:
+        if (source.statement.file_id, source.statement.sha256) != (came_from.file_id, came_from.sha256):
+            raise StoreError(
+                f"run {came_from.run_id} is not the one that {past.run_id} resumes",
+                hint="restore it, or resume it under another id: golden fork",
+            )
+        return carried_over(_until(recorded(source), came_from.at or None), past.start, spec, host.versions)
+
+
+def _end(past: Unfinished, host: Host) -> Recording:
+    """Seal a run whose recorder died, before its last line or after it."""
+    if past.ended is None:
+        return _go_on(past, host, [], live=False)
+    path = Path(past.place).absolute()
+    recorder = past.recorder([], 0)
+    recorder.seal()
+    if host.saving is not None:
+        progress = Progress.take_over(host.saving, recorder, str(path.parent), past.start, past.timestamp)
+        for record in recorded(past):
+            progress.step(record.step)
+        progress.end(past.ended)
+    return Recording.open(path, host.store.read())
+
+
+def _anew(
+    source: Recording, host: Host, terms: Terms, *, new_id: str | None = None, before: str | None = None
+) -> Recording:
+    """Record a new run that carries over what a run that ended had come to."""
+    was = source.start
+    found = _changes(was, source.run_id, host, terms)
+    spec = terms.spec or _spec(was)
+    host.refuse_unready(spec)
+    inputs = bytes(was.inputs) if terms.inputs is None else check_inputs(spec, _merged(was, terms))
+    budget = budget_for(spec, terms.step_ceiling_cents, terms.workflow_ceiling_cents)
+    came_from = ResumedFrom(
+        accepted_changes=[change for change in CHANGES if change in found] or UNSET,
+        at=UNSET if before is None else before,
+        file_id=source.statement.file_id,
+        run_id=source.run_id,
+        sha256=source.statement.sha256,
+    )
+    start = RunStart(
+        budget_snapshot=budget.snapshot(),
+        canonical=FORMAT,
+        environment=environment(spec, host),
+        inputs=Raw(inputs),
+        policy=policy_for(host.registry, terms.policy).snapshot(),
+        redacted=[],
+        resumed_from=came_from,
+        seed=was.seed,
+        seed_scheme=was.seed_scheme,
+        spec=Raw(spec.raw),
+        spec_hash=spec.hash,
+        spec_id=spec.id,
+        volatile=was.volatile,
+    )
+    everything = recorded(source)
+    carried = carried_over(_until(everything, before), start, spec, host.versions)
+    # What was spent on steps that are made again is spent all the same. A fork is another run, and begins with nothing.
+    if before is None:
+        budget.charged = _charged(was, everything) - sum(record.step.cost_cents for record in carried)
+        start = replace(start, budget_snapshot=budget.snapshot())
+    if host.observer:
+        host.observer.note(f"{len(carried)} of {len(spec.steps)} steps carried over from {source.run_id}")
+    root, number = _root(source.run_id)
+    return begin(host, new_id or f"{root}.r{number + 1}", spec, start, Past(carried=carried))
+
+
+def _until(records: Iterable[Record], before: str | None) -> list[Record]:
+    """Return the records before the one of that step."""
+    found = []
+    for record in records:
+        if record.step.step_id == before:
+            break
+        found.append(record)
+    return found
+
+
+def _charged(start: RunStart, records: Iterable[Record]) -> int:
+    """Return what a run had been charged when it ended."""
+    charged = start.budget_snapshot.accumulated_cost_cents
+    for record in records:
+        charged = max(charged, record.step.budget_snapshot.accumulated_cost_cents)
+    return charged
