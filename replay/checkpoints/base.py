@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import msgspec
 from msgspec.structs import replace
@@ -25,9 +25,23 @@ from replay.checkpoints.contract import (
     Pruned,
     StepOutput,
 )
-from replay.checkpoints.state import first, following, moment, verified
+from replay.checkpoints.state import first, following, moment
 
 _AGE = attrgetter("updated_at", "run_id")
+# How often a lease is tried for that somebody else takes in between.
+_ATTEMPTS = 10
+
+
+class Stamp(NamedTuple):
+    """What tells a stored version from every other: a run begun anew under its old name counts from 1 again."""
+
+    version: int
+    content_hash: str
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Stamp:
+        """Return the stamp of a checkpoint as it was stored, or as it was read."""
+        return cls(checkpoint.version, checkpoint.content_hash)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,12 +93,12 @@ class BaseStore(ABC):
         """Store `new` in place of `held`, append `outputs`, and return it as stored; None where `held` is not there."""
 
     @abstractmethod
-    def _remove(self, held: Checkpoint) -> bool:
-        """Remove a run's checkpoint and outputs; False where `held` is not there."""
+    def _remove(self, run_id: str, stamp: Stamp) -> bool:
+        """Remove a run's checkpoint and outputs; False where what has that stamp is not there."""
 
     @abstractmethod
-    def _find(self, run_id: str) -> Checkpoint | None:
-        """Return a run's checkpoint as stored."""
+    def _stamp(self, run_id: str) -> Stamp | None:
+        """Return the stamp of a run's checkpoint, be the checkpoint believable or not; None where there is none."""
 
     @abstractmethod
     def _read(self, run_id: str) -> tuple[Checkpoint, list[StepOutput]] | None:
@@ -106,7 +120,7 @@ class BaseStore(ABC):
         """See `CheckpointStore`."""
         stored = self._insert(first(checkpoint))
         if stored is None:
-            found = self._find(checkpoint.run_id)
+            found = self._stamp(checkpoint.run_id)
             raise CheckpointVersionConflictError(checkpoint.run_id, 0, found.version if found else 0)
         return stored
 
@@ -115,16 +129,16 @@ class BaseStore(ABC):
         owner = checkpoint.lease_owner if checkpoint.status == RUNNING else None
         new, added = following(checkpoint, outputs, owner)
         stored = self._swap(checkpoint, new, added)
-        return self._conflict(checkpoint) if stored is None else stored
+        return self._conflict(checkpoint.run_id, checkpoint.version) if stored is None else stored
 
-    def _conflict(self, held: Checkpoint) -> NoReturn:
-        found = self._find(held.run_id)
-        if found and found.version == held.version:
+    def _conflict(self, run_id: str, expected: int) -> NoReturn:
+        found = self._stamp(run_id)
+        if found and found.version == expected:
             raise StoreError(
-                f"run {held.run_id} was begun anew: its version {held.version} in {self.place} is another",
-                hint=f"another process works on it; see `golden inspect {held.run_id}`",
+                f"run {run_id} was begun anew: its version {expected} in {self.place} is another",
+                hint=f"another process works on it; see `golden inspect {run_id}`",
             )
-        raise CheckpointVersionConflictError(held.run_id, held.version, found.version if found else 0)
+        raise CheckpointVersionConflictError(run_id, expected, found.version if found else 0)
 
     def load(self, run_id: str) -> Checkpoint | None:
         """See `CheckpointStore`."""
@@ -169,37 +183,38 @@ class BaseStore(ABC):
 
     def acquire(self, run_id: str, owner: str, is_dead: Callable[[str], bool]) -> Checkpoint:
         """See `CheckpointStore`."""
-        while True:
+        for _ in range(_ATTEMPTS):
             found = self.load(run_id)
             if found is None:
                 raise self._absent(run_id)
-            holder, until = found.lease_owner, found.lease_until
-            if holder and until and holder != owner and until > self._now() and not is_dead(holder):
-                raise LeaseHeldError(run_id, holder, until)
+            held = self._is_leased(found) and found.lease_owner != owner
+            if held and found.lease_owner and not is_dead(found.lease_owner):
+                raise LeaseHeldError(run_id, found.lease_owner, found.lease_until or "")
             stored = self._swap(found, following(found, (), owner)[0], [])
-            # Whoever came between has it now: that ends here, one way or the other.
             if stored is not None:
                 return stored
+        raise StoreError(
+            f"run {run_id} changes faster than its lease can be taken", hint="stop whoever saves it without a lease"
+        )
 
     def set_status(self, run_id: str, status: str, expected_version: int) -> Checkpoint:
         """See `CheckpointStore`."""
-        found = verified(self._expected(run_id, expected_version), self.place)
+        found = self.load(run_id)
+        if found is None or found.version != expected_version:
+            raise CheckpointVersionConflictError(run_id, expected_version, found.version if found else 0)
         ended = None if status == RUNNING else found.ended_at or self._now()
         new, _ = following(replace(found, status=status, ended_at=ended), (), None)
         stored = self._swap(found, new, [])
-        return self._conflict(found) if stored is None else stored
+        return self._conflict(run_id, expected_version) if stored is None else stored
 
     def delete(self, run_id: str, expected_version: int) -> None:
         """See `CheckpointStore`."""
-        found = self._expected(run_id, expected_version)
-        if not self._remove(found):
-            self._conflict(found)
+        found = self._stamp(check_run_id(run_id))
+        if found is None or found.version != expected_version or not self._remove(run_id, found):
+            self._conflict(run_id, expected_version)
 
-    def _expected(self, run_id: str, version: int) -> Checkpoint:
-        found = self._find(check_run_id(run_id))
-        if found is None or found.version != version:
-            raise CheckpointVersionConflictError(run_id, version, found.version if found else 0)
-        return found
+    def _is_leased(self, checkpoint: Checkpoint) -> bool:
+        return checkpoint.lease_until is not None and checkpoint.lease_until > self._now()
 
     def _absent(self, run_id: str) -> StoreError:
         return StoreError(f"checkpoint not found: run {run_id} in {self.place}", hint="see `golden checkpoints list`")
@@ -211,7 +226,7 @@ class BaseStore(ABC):
         scanned, ended = 0, list[Checkpoint]()
         for found in self._newest(Wanted()):
             scanned += 1
-            if isinstance(found, Checkpoint) and found.status != RUNNING:
+            if isinstance(found, Checkpoint) and found.status != RUNNING and not self._is_leased(found):
                 ended.append(found)
         removed: list[str] = []
         reclaimed = 0
@@ -220,7 +235,7 @@ class BaseStore(ABC):
                 break
             size = self._size(old)
             # One that has changed since is somebody's: it stays.
-            if dry_run or self._remove(old):
+            if dry_run or self._remove(old.run_id, Stamp.of(old)):
                 removed.append(old.run_id)
                 reclaimed += size
         return Pruned(scanned=scanned, removed=removed, reclaimed=reclaimed, remaining=scanned - len(removed))

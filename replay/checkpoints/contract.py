@@ -29,7 +29,7 @@ STATUSES = (
 LEASE_SECONDS = 300
 
 
-class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How far a run has come, as of one version of it. The caller fills in the upper part, the store the lower one.
 
     Times are text as `golden.clock.timestamp` gives it; `content_hash` covers everything but itself, the lease and

@@ -1,11 +1,11 @@
 """Memory: checkpoints that last as long as this object, for tests and for runs that nobody will resume."""
 
 from __future__ import annotations
+
 from threading import Lock
 
-from replay.checkpoints.base import BaseStore, Wanted
+from replay.checkpoints.base import BaseStore, Stamp, Wanted
 from replay.checkpoints.contract import Checkpoint, StepOutput
-from replay.checkpoints.state import same
 
 
 class MemoryCheckpointStore(BaseStore):
@@ -40,23 +40,22 @@ class MemoryCheckpointStore(BaseStore):
     def _swap(self, held: Checkpoint, new: Checkpoint, outputs: list[StepOutput]) -> Checkpoint | None:
         with self._lock:
             stored = self._runs.get(held.run_id)
-            if stored is None or not same(stored[0], held):
+            if stored is None or Stamp.of(stored[0]) != Stamp.of(held):
                 return None
             stored[1].extend(outputs)
             self._runs[held.run_id] = new, stored[1]
         return new
 
-    def _remove(self, held: Checkpoint) -> bool:
+    def _remove(self, run_id: str, stamp: Stamp) -> bool:
         with self._lock:
-            stored = self._runs.get(held.run_id)
-            if stored is None or not same(stored[0], held):
+            if self._stamp(run_id) != stamp:
                 return False
-            del self._runs[held.run_id]
+            del self._runs[run_id]
         return True
 
-    def _find(self, run_id: str) -> Checkpoint | None:
+    def _stamp(self, run_id: str) -> Stamp | None:
         stored = self._runs.get(run_id)
-        return stored[0] if stored else None
+        return Stamp.of(stored[0]) if stored else None
 
     def _read(self, run_id: str) -> tuple[Checkpoint, list[StepOutput]] | None:
         with self._lock:

@@ -23,6 +23,7 @@ _UNHASHED = {"content_hash", "lease_owner", "lease_until", "updated_at"}
 _content = attrgetter(*[name for name in Checkpoint.__struct_fields__ if name not in _UNHASHED])
 _encode = msgspec.json.Encoder().encode
 _STATUSES = frozenset(STATUSES)
+_NAME = f"use 1 to {MAX_TEXT} printable characters"
 
 
 def moment(later: int = 0) -> str:
@@ -49,11 +50,15 @@ def content_hash(checkpoint: Checkpoint) -> str:
 
 
 def outputs_hash(before: str, outputs: Iterable[StepOutput]) -> str:
-    """Return the running hash (64 hex digits) of outputs that follow those whose hash is `before`."""
-    for o in outputs:
-        told: tuple[object, ...] = (before, o.version, o.step_index, o.step_id)
-        if o.output is not None:
-            told = (*told, o.output_hash, msgspec.Raw(o.output))
+    """Return the running hash (64 hex digits) of outputs that follow those whose hash is `before`.
+
+    It is SHA-256 of the canonical list of the hash before, version, step index, step id and, where the step did not
+    fail, output hash and output.
+    """
+    for each in outputs:
+        told: tuple[object, ...] = (before, each.version, each.step_index, each.step_id)
+        if each.output is not None:
+            told = (*told, each.output_hash, msgspec.Raw(each.output))
         before = sha256_hex(_encode(told))
     return before
 
@@ -63,8 +68,8 @@ def first(checkpoint: Checkpoint) -> Checkpoint:
     check_run_id(checkpoint.run_id)
     for name in ("workflow_id", "tenant_id"):
         text = getattr(checkpoint, name)
-        if text is not None and not (0 < len(text) <= MAX_TEXT and text.isprintable()):
-            raise UsageError(f"{name} {text!r} cannot be stored", hint=f"use 1 to {MAX_TEXT} printable characters")
+        if text is not None and not _is_name(text):
+            raise UsageError(f"{name} {text!r} cannot be stored", hint=_NAME)
     if checkpoint.version:
         raise UsageError(f"run {checkpoint.run_id} has been stored already", hint="save its next version")
     fresh = replace(checkpoint, outputs_hash=NO_OUTPUTS, created_at=moment(), updated_at="")
@@ -79,12 +84,19 @@ def following(
     Raises:
         UsageError: it says what no checkpoint can.
     """
+    if owner is not None and not _is_name(owner):
+        raise UsageError(f"lease owner {owner!r} cannot be stored", hint=_NAME)
     counts = (held.next_step_index, held.events, held.total_cost_cents)
     if held.status not in _STATUSES or min(counts) < 0 or max(counts) > MAX_INT:
         raise UsageError(
             f"run {held.run_id} cannot be stored with status {held.status!r} and the counts {counts}",
             hint=f"use a status of {', '.join(STATUSES)}, and counts from 0 to {MAX_INT}",
         )
+    for output in outputs:
+        if (output.output is None) is not (output.output_hash is None):
+            raise UsageError(
+                f"the output of step {output.step_id} has no hash, or a hash has no output", hint="store both or none"
+            )
     version = held.version + 1
     added = [replace(output, version=version) for output in outputs]
     new = replace(
@@ -100,9 +112,8 @@ def following(
     return new, added
 
 
-def same(stored: Checkpoint, held: Checkpoint) -> bool:
-    """Whether what is stored is what somebody holds: a run begun anew under its old name counts from 1 again."""
-    return stored.version == held.version and stored.content_hash == held.content_hash
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= MAX_TEXT and text.isprintable()
 
 
 def verified(checkpoint: Checkpoint, place: str, outputs: Iterable[StepOutput] | None = None) -> Checkpoint:
@@ -111,12 +122,16 @@ def verified(checkpoint: Checkpoint, place: str, outputs: Iterable[StepOutput] |
     Raises:
         StoreError: it was edited or damaged.
     """
-    wrong = "checkpoint is" if content_hash(checkpoint) != checkpoint.content_hash else None
-    if wrong is None and outputs is not None and outputs_hash(NO_OUTPUTS, outputs) != checkpoint.outputs_hash:
-        wrong = "outputs are"
-    if wrong:
-        raise StoreError(
-            f"run {checkpoint.run_id} in {place}: the {wrong} not what was stored",
-            hint=f"the golden file is the truth: `golden resume {checkpoint.run_id} --from-file` believes it",
-        )
+    if content_hash(checkpoint) != checkpoint.content_hash:
+        raise changed(checkpoint.run_id, place, "checkpoint is")
+    if outputs is not None and outputs_hash(NO_OUTPUTS, outputs) != checkpoint.outputs_hash:
+        raise changed(checkpoint.run_id, place, "outputs are")
     return checkpoint
+
+
+def changed(run_id: str, place: str, what: str) -> StoreError:
+    """Return the refusal of something stored that was edited or damaged since."""
+    return StoreError(
+        f"run {run_id} in {place}: the {what} not what was stored",
+        hint=f"the golden file is the truth: `golden resume {run_id} --from-file` believes it",
+    )
