@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from cli.address import masked
 from cli.command import Session, command
 from cli.render import bold, dim, safe, shown
 from cli.settings import CEILINGS, SECRETS, SWITCHES, Settings
@@ -24,7 +23,7 @@ def config(session: Session) -> int:
     """
     settings, out = session.settings, session.out
     sources = settings.sources_path
-    values = {**settings.values, "checkpoints": _shown_address(settings)}
+    values = {**settings.values, "checkpoints": settings.checkpoints_shown}
     rows: list[tuple[str, Any, str]] = [(key, value, settings.origins[key]) for key, value in values.items()]
     rows += [
         ("sources", sources if sources and os.path.lexists(sources) else None, _origin(settings, "GOLDEN_SOURCES")),
@@ -58,10 +57,6 @@ def config(session: Session) -> int:
     return 0
 
 
-def _shown_address(settings: Settings) -> str | None:
-    return None if settings.values["checkpoints"] is None else masked(settings.values["checkpoints"])
-
-
 def _origin(settings: Settings, variable: str) -> str:
     return variable if settings.environ.get(variable) else "default"
 
@@ -72,7 +67,7 @@ def _key(key: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
-    if value is None:
+    if value in (None, {}):
         return "none"
     if isinstance(value, list):
         return ", ".join(map(safe, value)) or "none"

@@ -13,7 +13,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cli.address import check_address, from_base, path_of
+from cli.address import check_address, from_base, masked, path_of
 from cli.configuration import KEYS, LATER_KEYS, checked, find_configuration, refuse_foreign
 from golden import keyfile
 from golden.errors import KeyringError, StoreError, UsageError
@@ -207,6 +207,11 @@ class Settings:
         url: str | None = self.values["checkpoints"]
         return None if url is None else check_address(url, self.origins["checkpoints"])
 
+    @property
+    def checkpoints_shown(self) -> str:
+        """The address of the checkpoints as it may be shown, whether it is one or not."""
+        return masked(self.values["checkpoints"] or f"sqlite:///{os.path.join(self.directory, _DATABASE)}")
+
     def open_checkpoints(self, *, create: bool = True) -> CheckpointStore:
         """Return the store of checkpoints; without `create` one that is there already.
 
@@ -215,7 +220,7 @@ class Settings:
             StoreError: it does not answer, or is not there.
         """
         url = self.checkpoints_url
-        path = os.path.join(self.directory, _DATABASE) if url is None else path_of(url)
+        path = path_of(url or self.checkpoints_shown)
         if not create and path and not os.path.lexists(path):
             raise StoreError(
                 f"no checkpoints are kept in {path}",

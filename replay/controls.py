@@ -32,7 +32,7 @@ class Halt(msgspec.Struct, frozen=True):
     """Why the engine may not go on: `stop` ends runs at their next step, `drain` only lets none begin.
 
     `origin` is `stop.json` or the name of a variable. `actor` (user@host) and `at` (as events carry time) are known
-    of a stop file alone, and only if it can be read.
+    of a stop file alone, and only if it can be read; `reason` is what is so where nobody said why.
     """
 
     mode: Mode
@@ -45,16 +45,16 @@ class Halt(msgspec.Struct, frozen=True):
     def problem(self) -> str:
         """What is so in one sentence: who halted the engine, when and why."""
         if self.actor is None:
-            return self.reason
+            return self.reason if self.origin != STOP_FILE else f"{self.reason}, and stops the engine therefore"
         verb = "stopped" if self.mode == "stop" else "drained"
-        return f"{self.actor} {verb} the engine at {self.at or 'a time not noted'}: {self.reason}"
+        return f"{self.actor} {verb} the engine{f' at {self.at}' if self.at else ''}: {self.reason}"
 
     @property
     def hint(self) -> str:
         """What to do about it."""
         if self.origin == STOP_FILE:
             return "once that is over, `golden start` lets runs begin again"
-        return "unset it to record again"
+        return f"unset {self.origin} to record again"
 
     def refusal(self) -> UsageError:
         """Return the error that this is for a run that was to begin."""
@@ -66,7 +66,7 @@ class _StopFile(msgspec.Struct):
 
     mode: Mode = "stop"
     reason: str = "no reason given"
-    actor: str | None = None
+    actor: str = "somebody"
     at: str | None = None
 
 
@@ -135,9 +135,8 @@ def write_stop(folder: StrPath, mode: Mode, reason: str) -> Halt:
     if len(reason) > MAX_REASON:
         raise UsageError(f"the reason has {len(reason)} characters, at most {MAX_REASON} fit", hint="make it shorter")
     halt = Halt(mode, reason, _actor(), timestamp(), STOP_FILE)
-    said = _StopFile(halt.mode, halt.reason, halt.actor, halt.at)
     try:
-        data = msgspec.json.encode(said) + b"\n"
+        data = msgspec.json.encode({name: getattr(halt, name) for name in _StopFile.__struct_fields__}) + b"\n"
     except UnicodeEncodeError:
         raise UsageError("the reason is no text", hint="write it in UTF-8") from None
     with open_folder(os.fspath(folder), create=True) as opened:
@@ -201,7 +200,7 @@ def _read(place: str) -> Halt | None:
 
 
 def _unreadable(problem: str) -> Halt:
-    return Halt("stop", f"{problem}; until that is settled the engine is stopped", None, None, STOP_FILE)
+    return Halt("stop", problem, None, None, STOP_FILE)
 
 
 def _place(folder: StrPath) -> str:

@@ -33,13 +33,19 @@ def test_every_setting_has_a_default(shell: Shell, snapshot: SnapshotAssertion) 
         "specs": ([], "default"),
         "keyring": (None, "default"),
         "ledger": (True, "default"),
+        "checkpoints": ("sqlite:///.golden/checkpoints.sqlite", "default"),
+        "checkpoint_interval": (1, "default"),
         "durability": ("seal", "default"),
         "volatile": ([], "default"),
+        "policy": ({}, "default"),
         "anchor_to": ([], "default"),
         "sources": (None, "default"),
         "state_dir": (shell.environ["GOLDEN_STATE_DIR"].replace(str(shell.here), "<here>"), "GOLDEN_STATE_DIR"),
         "DEFAULT_STEP_CEILING_CENTS": (100, "default"),
         "DEFAULT_WORKFLOW_CEILING_CENTS": (1000, "default"),
+        "WORKFLOW_EMERGENCY_STOP": (None, "default"),
+        "WORKFLOW_ENGINE_ENABLED": (None, "default"),
+        "GOLDEN_RESUME_DISABLED": (None, "default"),
         "keys": ([], "default"),
     }
 
@@ -59,6 +65,35 @@ def test_each_value_says_where_it_comes_from(shop: Shell, snapshot: SnapshotAsse
     done = shop.golden("config", "--dir", "here", env=env)
     assert done.code == 0
     assert done.text == snapshot
+
+
+def test_where_checkpoints_are_is_shown_without_a_password(shell: Shell) -> None:
+    address = "postgresql://golden:hunter2@db:5432/golden?sslmode=require"
+    for variable in ("GOLDEN_CHECKPOINTS", "DATABASE_URL"):
+        assert values(shell, env={variable: address})["checkpoints"] == (
+            "postgresql://golden:…@db:5432/golden?…",
+            variable,
+        )
+        done = shell.golden("config", "-v", env={variable: "mysql://golden:hunter2@db"})
+        assert "hunter2" not in done.stdout + done.stderr
+    shell.write("golden.toml", 'checkpoints = "sqlite:///kept.sqlite"\n')
+    below = shell.here / "below"
+    below.mkdir()
+    assert values(shell, cwd=below)["checkpoints"] == ("sqlite:///../kept.sqlite", "../golden.toml")
+
+
+def test_a_policy_and_the_switches_are_shown(shell: Shell, snapshot: SnapshotAssertion) -> None:
+    shell.write(
+        "golden.toml",
+        'checkpoint_interval = 10\n[policy]\nprofile = "conservative"\nforbidden_skills = "shell.*"\n'
+        '[policy.disabled]\n"web.post" = "INC-7"\n',
+    )
+    env = {"WORKFLOW_EMERGENCY_STOP": "off", "WORKFLOW_ENGINE_ENABLED": "1", "GOLDEN_RESUME_DISABLED": ""}
+    done = shell.golden("config", env=dict(env))
+    assert done.code == 0
+    assert done.text == snapshot
+    found = values(shell, env=dict(env))
+    assert [found[name][0] for name in env] == [False, True, True]
 
 
 def test_flag_beats_environment_beats_file_beats_default(shell: Shell) -> None:
@@ -120,7 +155,14 @@ def test_skills_of_the_flag_come_after_those_of_the_file(recorded: Shell) -> Non
 @pytest.mark.parametrize(
     "text",
     [
-        'checkpoints = "sqlite:///x"',
+        'checkpoints = "mysql://golden:hunter2@db/x"',
+        "checkpoint_interval = 0",
+        "policy = true",
+        "policy = {profil = 'standard'}",
+        "policy = {profile = 'lax'}",
+        "[policy]\ndisabled = ['web.post']",
+        "[policy.disabled]\n'web.post' = true",
+        "policy.forbidden_patterns = [3]",
         'redact = ["/inputs/x"]',
         'anchor_to = "file:/tmp/anchors"',
         'anchor_to = ["git", "exec:[\\"/bin/true\\"]"]',

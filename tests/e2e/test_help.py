@@ -18,14 +18,14 @@ COMMANDS = (
     *("replay", "diff", "tail"),
     *("verify",),
     *("keys", "rotate", "resign", "quarantine", "recover", "ledger", "anchors"),
-    *("config", "git"),
+    *("stop", "start", "config", "git"),
 )
 # Commands made of commands: their own pages speak of those.
 MEMBERS = ("keys list", "keys show", "keys add", "keys retire", "keys revoke", "ledger init", "git install")
 PAGES = (*COMMANDS, *MEMBERS)
 LATER_COMMANDS = (
     "inspect list stats status resume fork checkpoints explain gate update review accept reject backup restore prune"
-    " drill stop start doctor metrics audit rollout runbook list-running"
+    " drill doctor metrics audit rollout runbook list-running"
 )
 LATER_FLAGS = (
     ("record", "--function=skills.py:main"),
@@ -105,6 +105,7 @@ def test_completion_script_is_printed(shell: Shell) -> None:
     [
         ("golden ver", {"verify"}),
         ("golden re", {"record", "replay", "resign", "recover"}),
+        ("golden st", {"stop", "start"}),
         ("golden ", set(COMMANDS)),
         ("golden tail --type run", {"run_start", "run_resume", "run_end"}),
         ("golden replay --fail", {"--fail-fast"}),

@@ -360,7 +360,7 @@ def test_controls_see_the_environment_as_it_is_then(monkeypatch: pytest.MonkeyPa
 def test_a_stop_file_is_a_reason_to_begin_nothing(project: Path) -> None:
     (project / ".golden").mkdir()
     (project / ".golden" / "stop.json").write_text('{"mode":"drain","actor":"a@b","reason":"INC-7"}')
-    with pytest.raises(UsageError, match=r"EMERGENCY_STOP: a@b drained the engine .*: INC-7"):
+    with pytest.raises(UsageError, match="EMERGENCY_STOP: a@b drained the engine: INC-7"):
         Settings().refuse_stopped()
 
 

@@ -110,7 +110,7 @@ def test_a_relative_directory_is_the_one_meant_when_the_run_began(
 
 def test_without_a_stop_file_no_descriptor_is_needed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A step that has used up all of them is no emergency.
-    def none_left(*_: object) -> int:
+    def none_left(*_: object, **__: object) -> int:
         raise OSError(24, "Too many open files")
 
     folder.mkdir()
@@ -155,6 +155,7 @@ def test_a_stop_file_that_cannot_be_read_stops(folder: Path, name: str) -> None:
     assert (halt.mode, halt.actor, halt.at, halt.origin) == ("stop", None, None, STOP_FILE)
     assert said in halt.reason
     assert halt.reason.startswith(STOP_FILE)
+    assert halt.problem == f"{halt.reason}, and stops the engine therefore"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -167,7 +168,7 @@ def test_a_stop_file_that_may_not_be_read_stops(folder: Path) -> None:
 
 @pytest.mark.parametrize("call", ["lstat", "open", "read"])
 def test_a_system_that_refuses_to_say_stops(folder: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    def refuse(*_: object) -> int:
+    def refuse(*_: object, **__: object) -> int:
         raise OSError(5, "Input/output error")
 
     stop_file(folder, '{"mode":"drain"}')
@@ -188,7 +189,8 @@ def test_whoever_writes_one_by_hand_may_leave_everything_else_out(folder: Path, 
     stop_file(folder, json.dumps({"mode": mode, "ticket": "INC-7"}))
     halt = read_stop(folder)
     assert halt is not None
-    assert (halt.mode, halt.reason, halt.actor, halt.at) == (mode, "no reason given", None, None)
+    assert (halt.mode, halt.reason, halt.actor, halt.at) == (mode, "no reason given", "somebody", None)
+    assert halt.problem == f"somebody {'stopped' if mode == 'stop' else 'drained'} the engine: no reason given"
 
 
 # Writing and lifting
@@ -296,4 +298,4 @@ def test_a_refusal_by_a_variable_names_it(folder: Path) -> None:
     refusal = Controls(folder, {EMERGENCY_STOP: "1"}).refusal()
     assert refusal is not None
     assert refusal.refusal().problem == f"EMERGENCY_STOP: {EMERGENCY_STOP} is set"
-    assert "unset" in refusal.hint
+    assert refusal.hint == f"unset {EMERGENCY_STOP} to record again"
