@@ -265,6 +265,16 @@ class Directory:
             return Listing(note="the ledger does not know that the run ended; its own recorder's keys may say so")
         return Listing("unlisted", "the ledger knows this run with another seal", "restore the file from backup")
 
+    def doubted(self, run_id: str) -> set[str]:
+        """Return the revoked keys that prove nothing of a run: it was sealed when they may have leaked already.
+
+        Where the ledger has no statement of the run, all of them; none where somebody has accepted its bytes.
+        """
+        run = self.runs.get(run_id)
+        if run is None or not run.digest:
+            return set(self.believed)
+        return {kid for kid, believed in self.believed.items() if run.sealed >= believed}
+
     def statement(self, run_id: str) -> bytes | None:
         """Return the statement line believed last of a run, as the ledger has it, None where there is none.
 

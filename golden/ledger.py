@@ -259,8 +259,8 @@ class Run(msgspec.Struct):
     """What the ledger says last of one run.
 
     `kid` is the key that said it. `digest` is the SHA-256 of the statement believed last (b"" where there is none),
-    `place` where its line begins, `earlier` the digests believed before; `present` says whether its files should lie
-    here.
+    `place` where its line begins, `sealed` the `seq` of that line, -1 where somebody accepted the bytes, `earlier` the
+    digests believed before; `present` says whether its files should lie here.
     """
 
     op: str
@@ -270,6 +270,7 @@ class Run(msgspec.Struct):
     present: bool = True
     digest: bytes = b""
     place: int = -1
+    sealed: int = -1
     earlier: tuple[bytes, ...] = ()
 
 
@@ -386,11 +387,11 @@ class Fold:
             run = self._of(operation)
             run.earlier = (*run.earlier, run.digest) if run.digest else run.earlier
             run.digest = hashlib.sha256(statement_of(self._last[0])).digest()
-            run.place = self.offset
+            run.place, run.sealed = self.offset, operation.seq if type(operation) is Sealed else -1
         elif type(operation) is Open:
             run = self._of(operation)
             run.earlier = (*run.earlier, run.digest) if run.digest else run.earlier
-            run.digest, run.place = b"", -1
+            run.digest, run.place, run.sealed = b"", -1, -1
         elif isinstance(operation, Delete | Quarantine | Archive):
             self._of(operation).present = False
         elif isinstance(operation, Restore):

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from golden.aos import is_aos_header, is_aos_seal
-from golden.chain import Walk, split_line
+from golden.chain import split_line
 from golden.clock import timestamp
 from golden.directory import Directory
-from golden.errors import FormatError, GoldenError
+from golden.errors import FormatError
 from golden.event import RunEnd, parse_event, parse_header
 from golden.files import open_regular
 from golden.keyring import ALGORITHMS, Key, Keyring
 from golden.ledger import Anchor, Run
 from golden.lines import BLOCK, Splitter, blocks, first_line, read_full
+from golden.provenance import began_under, is_recorded_under, is_resumed_over
 from golden.seal import (
     MAX_SEAL,
     Accepted,
@@ -119,12 +120,14 @@ class Prover:
             problem = "there is a seal but no file" if sealed else "the ledger knows this run, its file is gone"
             return Proof(Outcome(run_id, "missing", from_kid, problem=problem, hint="restore the file from backup"))
         try:
-            size, sha256 = _digest(fd)
+            size, sha256, began = _digest(fd)
             header = parse_header(first_line(fd) or b"")
         finally:
             os.close(fd)
         found = Outcome(run_id, "unproven", from_kid, None, sha256)
         line, refused = self._line(run_id, found, size, seal, signed)
+        if line is not None and (doubt := self._doubt(found, began)):
+            line, refused = None, doubt
         if line is None:
             if refused is None and sealed is not None and seal is None and not is_aos_seal(sealed):
                 refused = msgspec.structs.replace(
@@ -194,6 +197,25 @@ class Prover:
         trusted = {entry.kid for entry in self.directory.keyring if entry.state != "revoked"}
         return is_recorded_under(file, self.directory.keyring, trusted, found.sha256)
 
+    def _doubt(self, found: Outcome, began: str | None) -> Outcome | None:
+        """Return what a run is that was resumed when the key of the lines before may have leaked, None for others."""
+        doubted = self.directory.doubted(found.run_id) if self.directory.present else set()
+        if not doubted or found.run_id in self.accepting or (began is not None and began not in doubted):
+            return None
+        fd = open_regular(GoldenFile(self.folder, found.run_id).place)
+        if fd is None:
+            return None
+        try:
+            if not is_resumed_over(fd, doubted, found.sha256):
+                return None
+        finally:
+            os.close(fd)
+        problem = f"it was resumed after lines under {began or 'a key'}, which is revoked, and may have leaked by then"
+        hint = (
+            "compare it with a backup; vouch for its bytes (--accept-unproven), or set it apart (`golden quarantine`)"
+        )
+        return msgspec.structs.replace(found, problem=problem, hint=hint)
+
     def _is_doubtful(self, known: Run | None, signed: Signed | None, *, fits: bool) -> bool:
         """Whether nobody vouches for a run but a weaker key than those that had signed the ledger before.
 
@@ -225,7 +247,8 @@ class Prover:
         replace = msgspec.structs.replace
         if unsealed and not _has_ended(file):
             problem = "the run has not ended"
-            hint = "wait until it ends" if file.has_writer() else "its recorder died; `golden quarantine` sets it apart"
+            died = f"its recorder died; `golden resume {file.stem}` goes on or `golden recover {file.stem}` seals it"
+            hint = "wait until it ends" if file.has_writer() else died
             return replace(found, outcome="live", problem=problem, hint=hint)
         if file.stem in self.plan.accepted:
             problem = "its bytes are not those that were accepted"
@@ -331,13 +354,15 @@ def _from(seal: Seal | None, signed: Signed | None) -> str | None:
     return (signed.kid if signed else None) or seal.signatures[0].kid
 
 
-def _digest(fd: int) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
+def _digest(fd: int) -> tuple[int, str, str | None]:
+    """Return a file's length, its SHA-256, and the key that it began under where its first line is not too long."""
+    digest, size, began = hashlib.sha256(), 0, None
     view = memoryview(bytearray(min(BLOCK, os.fstat(fd).st_size + 1)))
     while filled := read_full(fd, view, size):
         digest.update(view[:filled])
+        began = began if size else began_under(view[:filled])
         size += filled
-    return size, digest.hexdigest()
+    return size, digest.hexdigest(), began
 
 
 def _has_ended(file: GoldenFile) -> bool:
@@ -349,23 +374,3 @@ def _has_ended(file: GoldenFile) -> bool:
         return is_aos_header(first_line(fd) or b"") or last_event_type(fd) == "run_end"
     finally:
         os.close(fd)
-
-
-def is_recorded_under(file: GoldenFile, keyring: Keyring, kids: Collection[str], sha256: str | None) -> bool:
-    """Whether a file's bytes are events with good MACs by keys of these kids: nobody else can have written them."""
-    walk, splitter, digest = Walk(keyring), Splitter(), hashlib.sha256()
-    fd = open_regular(file.place)
-    if fd is None:
-        return False
-    try:
-        for block in blocks(fd):
-            digest.update(block)
-            for line in splitter.feed(block):
-                event = walk.feed(line)
-                if event.golden is not None and event.golden.kid not in kids:
-                    return False
-    except GoldenError:
-        return False
-    finally:
-        os.close(fd)
-    return walk.ended and not splitter.rest and digest.hexdigest() == sha256

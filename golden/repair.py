@@ -20,7 +20,7 @@ from golden.event import Extent, Signing, parse_header
 from golden.files import exists, locked, open_folder, open_regular, put, sweep
 from golden.ledger import LEDGER, Anchor, Draft, Fold, KeyState, Open, Quarantine, Recover, Remnant, Sealed, Span, draft
 from golden.lines import Splitter, blocks, first_line
-from golden.proof import is_recorded_under
+from golden.provenance import is_recorded_under, signed_by
 from golden.seal import MAX_SEAL, Statement, check, parse_seal
 from golden.store import RESERVED, GoldenFile, Store, check_run_id, stems
 from golden.verdict import examine
@@ -110,6 +110,20 @@ def _signing(file: GoldenFile) -> Signing | None:
 def _file_id(file: GoldenFile) -> str | None:
     signing = _signing(file)
     return signing.file_id if signing else None
+
+
+def _recorders(file: GoldenFile) -> set[str]:
+    """Return the keys that a file's lines say they stand under, none where it cannot be read."""
+    try:
+        fd = open_regular(file.place)
+    except StoreError:
+        return set()
+    if fd is None:
+        return set()
+    try:
+        return signed_by(fd)
+    finally:
+        os.close(fd)
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -447,8 +461,8 @@ def needed_by(directory: Directory, kid: str) -> Iterator[tuple[str, str]]:
         if seal is not None:
             if any(line.kid == kid for line in seal.signatures) and check(seal, without).kid is None:
                 yield stem, "no other key signed its seal; `golden rotate` signs it anew"
-        elif (signing := _signing(file)) and signing.kid == kid:
-            dead = "its recorder died, `golden quarantine` sets it apart"
+        elif kid in _recorders(file):
+            dead = f"its recorder died, `golden resume {stem}` goes on or `golden recover {stem}` seals it"
             way = "wait until it has, then `golden rotate`" if file.has_writer() else dead
             yield stem, f"the run has not ended; {way}"
 

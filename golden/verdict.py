@@ -23,6 +23,7 @@ from golden.event import MAX_HEADER, parse_event, parse_header
 from golden.files import StrPath, open_regular
 from golden.keyring import Keyring
 from golden.lines import BLOCK, OversizeError, backward, blocks, first_line, read_full, reader
+from golden.provenance import began_under, is_resumed_over
 from golden.reading import Reading
 from golden.seal import MAX_SEAL, NewerSealError, Seal, check, parse_seal
 from golden.store import GoldenFile, is_run_id
@@ -41,6 +42,7 @@ FROM_LEDGER: frozenset[Word] = frozenset({"missing", "unlisted", "rolled-back", 
 SEALING_SECONDS = 5.0
 POLL_SECONDS = 0.02
 _RESTORE = "restore the file from backup; do not re-sign it"
+_VOUCH = "vouch for its bytes (`golden rotate --accept-unproven`), or set it apart (`golden quarantine`)"
 _ENDED = "the run ended but its seal is gone"
 
 
@@ -97,6 +99,8 @@ class Candidate:
         self._judged = judged
         self._fd = fd
         self._seal = seal
+        self._doubted = directory.doubted(seal.statement.run_id) if directory.runs else set()
+        self._began: str | None = None
         self._directory = directory
         self._running = hashlib.sha256()
         self._states = [self._running.copy()]
@@ -110,6 +114,7 @@ class Candidate:
             self._running.update(block)
             self._states.append(self._running)
             self._size = len(block)
+            self._look(memoryview(block))
             if block:
                 yield memoryview(block)
             return
@@ -118,6 +123,8 @@ class Candidate:
         while self._size < size and (filled := read_full(self._fd, view[: size - self._size], self._size)):
             self._running.update(view[:filled])
             self._states.append(self._running.copy())
+            if not self._size:
+                self._look(view[:filled])
             self._size += filled
             yield view[:filled]
 
@@ -129,6 +136,11 @@ class Candidate:
             judged = partial(self._judged, events=statement.events)
             if listed.verdict is not None:
                 return judged(listed.verdict, listed.problem, listed.hint), None
+            if self._is_doubted():
+                problem = (
+                    f"it was resumed after lines under {self._began}, which is revoked, and may have leaked by then"
+                )
+                return judged("revoked-key", problem, _VOUCH), None
             verdict = judged("intact")
             if listed.note:
                 verdict = msgspec.structs.replace(verdict, notes=(*verdict.notes, listed.note))
@@ -137,6 +149,17 @@ class Candidate:
             "bytes do not match the seal" if self._size == statement.bytes else "file is longer than its seal says"
         )
         return _damaged(partial(self._judged, "tampered"), problem, self._fd, self._directory.keyring), None
+
+    def _look(self, block: memoryview) -> None:
+        # At what was hashed, and only where it matters.
+        self._began = began_under(block) if self._doubted else None
+
+    def _is_doubted(self) -> bool:
+        """Whether the run went on, after a leak, with lines that whoever has the leaked key could have written."""
+        # Whatever leaked is older than the key that came after it: where the first key is good, so are the others.
+        if not self._doubted or (self._began is not None and self._began not in self._doubted):
+            return False
+        return is_resumed_over(self._fd, self._doubted, self._seal.statement.sha256)
 
     def close(self) -> None:
         """Close the file."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from golden import proof
+from golden import provenance
 from golden import rotation as module
 from golden.directory import Directory
 from golden.errors import GoldenError, TamperedError, UsageError
@@ -537,10 +537,10 @@ def test_a_whole_run_is_accepted_by_its_hash(place: Place) -> None:
 def test_events_by_a_good_key_are_only_those_that_were_hashed(bare: Place) -> None:
     file = bare.file("r-1")
     sha256 = bare.statement("r-1").sha256
-    assert proof.is_recorded_under(file, BEFORE, {OLD_KEY.kid}, sha256)
-    assert not proof.is_recorded_under(file, BEFORE, {OLD_KEY.kid}, "0" * 64)
-    assert not proof.is_recorded_under(file, BEFORE, {NEW_KEY.kid}, sha256)
-    assert not proof.is_recorded_under(bare.file("r-8"), BEFORE, {OLD_KEY.kid}, sha256)
+    assert provenance.is_recorded_under(file, BEFORE, {OLD_KEY.kid}, sha256)
+    assert not provenance.is_recorded_under(file, BEFORE, {OLD_KEY.kid}, "0" * 64)
+    assert not provenance.is_recorded_under(file, BEFORE, {NEW_KEY.kid}, sha256)
+    assert not provenance.is_recorded_under(bare.file("r-8"), BEFORE, {OLD_KEY.kid}, sha256)
 
 
 def test_a_run_begun_before_the_leak_and_sealed_by_the_thief_is_not_proven_by_a_signature_on_top(place: Place) -> None:
