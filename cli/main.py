@@ -27,6 +27,7 @@ GROUPS = {
     },
     "Debug": {
         "replay": ("cli.replaying", "run recordings again and compare everything"),
+        "fork": ("cli.resuming", "begin a new run with the first steps of another"),
         "diff": ("cli.debug", "show where two recordings are unlike"),
         "tail": ("cli.debug", "show the last events of a golden file"),
     },
@@ -38,11 +39,12 @@ GROUPS = {
         "rotate": ("cli.rotating", "sign seals anew with the active keys, each if proven"),
         "resign": ("cli.rotating", "sign the seals of single runs anew"),
         "quarantine": ("cli.repairing", "set runs apart"),
-        "recover": ("cli.repairing", "take note of what is wrong with the ledger"),
+        "recover": ("cli.recovering", "write down what is wrong with the ledger, or end a dead run"),
         "ledger": ("cli.repairing", "begin a ledger where there is none"),
         "anchors": ("cli.anchors", "find the anchors that were kept"),
     },
     "Operate": {
+        "resume": ("cli.resuming", "go on with a run that was killed, stopped or failed"),
         "stop": ("cli.stopping", "stop the engine at the next step of every run"),
         "start": ("cli.stopping", "let runs begin again"),
         "config": ("cli.operate", "show each setting and where it comes from"),
@@ -53,7 +55,7 @@ COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.it
 # The spelling of the AOS runbook.
 ALIASES = {"golden-tail": "tail", "replay-local": "replay"}
 LATER = frozenset(  # they are in the contract, and refused by name until they are here
-    """inspect list list-running stats status resume fork checkpoints explain gate update review accept reject
+    """inspect list list-running stats status checkpoints explain gate update review accept reject
     backup restore prune drill doctor metrics audit rollout runbook""".split()  # noqa: SIM905  forty lines of quotes say no more
 )
 EXIT_CODES = {UsageError: 2, KeyringError: 2, TamperedError: 3, StoreError: 4, FormatError: 4}

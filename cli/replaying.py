@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +14,7 @@ from cli.command import Session, command, later, run_option
 from cli.inputs import given_inputs, input_options
 from cli.parallel import in_order
 from cli.render import bold, counted, dim, failure_lines, mark, safe, shown
+from cli.specs import CurrentSpecs
 from cli.usercode import TerminatedError, prepare
 from golden.errors import GoldenError, KeyringError, TamperedError, UsageError
 from golden.event import StepData
@@ -25,7 +25,6 @@ from replay.frames import Failure
 from replay.replayer import Replay
 from replay.replayer import replay as replayed
 from replay.skill import SkillRegistry, load_skills
-from replay.spec import Spec, load_spec
 
 
 class Answer(msgspec.Struct):
@@ -79,7 +78,7 @@ def replay(
     files = [locate(name, store.folder) for name in names] or [GoldenFile(store.folder, stem) for stem in store.stems()]
     files = [GoldenFile.at(os.path.abspath(file.place)) for file in files if text is None or text in file.stem]
     inputs = given_inputs(**given)
-    job = _ReplayJob(session, store, None if spec_path is None else Path(spec_path), inputs or None)
+    job = _ReplayJob(session, store, spec_path, inputs or None)
     by: Counter[str] = Counter()
     code = 0 if files else 4
     try:
@@ -108,15 +107,13 @@ def replay(
 class _ReplayJob:
     """Everything that replaying one file needs."""
 
-    def __init__(self, session: Session, store: Store, spec_path: Path | None, inputs: dict[str, Any] | None) -> None:
+    def __init__(self, session: Session, store: Store, spec_path: str | None, inputs: dict[str, Any] | None) -> None:
         self.session = session
         self.store = store
-        self.spec_path = spec_path
+        self.specs = CurrentSpecs(session.settings.values["specs"], spec_path)
         self.inputs = inputs
         self.home = os.getcwd()
         self.registry: SkillRegistry | None = None
-        self.spec: Spec | None = None
-        self.specs: dict[str, list[Spec]] = {}
 
     def answer(self, file: GoldenFile) -> Answer:
         """Verify, then replay one file."""
@@ -139,23 +136,16 @@ class _ReplayJob:
         if self.registry is not None:
             return self.registry
         values = self.session.settings.values
-        self.spec = load_spec(self.spec_path) if self.spec_path else None
-        for path in _spec_files(values["specs"]) if self.spec is None else ():
-            spec = load_spec(path)
-            self.specs.setdefault(spec.id, []).append(spec)
+        self.specs.load()
         prepare(self.session.out)
         self.registry = load_skills(values["skills"])
         return self.registry
 
     def _replay(self, recording: Recording, registry: SkillRegistry, answer: Answer) -> None:
-        current = self.specs.get(recording.start.spec_id or "", [])
-        if len(current) > 1:
-            places = " and ".join(spec.source for spec in current[:2])
-            self._refuse(answer, f"two specs with id {current[0].id}: {places}", "rename one, or say which: --spec", 4)
-            return
-        if self.session.settings.values["specs"] and not current and self.spec is None:
-            problem = f"no spec under `specs` has the id {recording.start.spec_id}"
-            self._refuse(answer, problem, "restore it, say which one: --spec, or unset `specs`", 4)
+        try:
+            current = self.specs.of(recording.start.spec_id)
+        except UsageError as error:
+            self._refuse(answer, error.problem, error.hint, 4)
             return
         if self.session.out.verbose:
             here = recording.start.environment
@@ -166,7 +156,7 @@ class _ReplayJob:
         found = replayed(
             recording,
             registry,
-            self.spec or (current[0] if current else None),
+            current,
             inputs=self.inputs,
             observer=observe,
         )
@@ -231,11 +221,3 @@ def _divergence_lines(found: Divergence) -> Iterator[str]:
     yield f"    actual    {click.style(actual, fg='red')}"
     if found.location:
         yield f"    at        {bold(safe(found.location))}"
-
-
-def _spec_files(places: list[str]) -> Iterator[Path]:
-    for place in map(Path, places):
-        if place.is_dir():
-            yield from sorted(p for p in place.iterdir() if p.suffix in (".json", ".toml", ".yaml", ".yml"))
-        else:
-            yield place

@@ -212,6 +212,10 @@ class Settings:
         """The address of the checkpoints as it may be shown, whether it is one or not."""
         return masked(self.values["checkpoints"] or f"sqlite:///{os.path.join(self.directory, _DATABASE)}")
 
+    def use_checkpoints(self, url: str) -> None:
+        """Keep checkpoints at that address, whatever else says where."""
+        self._set("checkpoints", url, "--checkpoints")
+
     def open_checkpoints(self, *, create: bool = True) -> CheckpointStore:
         """Return the store of checkpoints; without `create` one that is there already.
 
@@ -226,7 +230,7 @@ class Settings:
                 f"no checkpoints are kept in {path}",
                 hint="golden record makes them; if they are kept elsewhere, set GOLDEN_CHECKPOINTS",
             )
-        store: CheckpointStore = import_module("replay.checkpoints").open_checkpoints(url, self.directory)
+        store: CheckpointStore = import_module("replay.checkpoints.opening").open_checkpoints(url, self.directory)
         return store
 
     def controls(self) -> Controls:

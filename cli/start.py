@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,15 +12,10 @@ import click
 from cli.command import Session, command, later
 from cli.demo.story import Story
 from cli.inputs import given_inputs, input_options
-from cli.render import Out, bold, counted, dim, failure_lines, mark, safe
-from cli.usercode import TerminatedError, prepare
-from golden.event import StepData
-from golden.ledger import Anchor
-from golden.recording import Recording
-from replay.frames import Failure
+from cli.render import counted, dim, safe
+from cli.running import Running, running_options
 from replay.runner import default_run_id
 from replay.runner import record as recorded
-from replay.skill import load_skills
 from replay.spec import load_spec
 
 
@@ -56,7 +50,8 @@ def demo(session: Session) -> int:
 @command(
     """golden record specs/report.json --skills skills.py
     golden record specs/report.json --run-id report-1 --seed 7 --input city=Oslo
-    golden record specs/report.toml --inputs @inputs.json""",
+    golden record specs/report.toml --inputs @inputs.json
+    golden record specs/report.json --concurrency 4 --workflow-ceiling 500""",
     skills=True,
 )
 @click.argument("spec_path", metavar="SPEC", required=False)
@@ -64,6 +59,7 @@ def demo(session: Session) -> int:
 @click.option("--run-id", metavar="ID", help="The run's id.  [default: <spec id>-<UTC time>-<4 hex>]")
 @click.option("--seed", type=int, metavar="INT", help="The run's seed.  [default: a fresh one]")
 @input_options
+@running_options
 @later("--function", value=True)
 @later("--out", value=True)
 def record(
@@ -72,107 +68,45 @@ def record(
     rest: tuple[str, ...],
     run_id: str | None,
     seed: int | None,
-    **given: Any,
+    pairs: tuple[str, ...],
+    document: str | None,
+    **how: Any,
 ) -> int:
     """Run a spec and write its golden file, signed and sealed.
 
-    Exits 0 if the run completed, 1 if it did not (a recorded failure is a good recording), 2 if it could not begin.
+    Exits 0 if the run completed, 1 if it did not (a recorded failure is a good recording), 2 if it could not begin, 4
+    if it had to be left unfinished; `golden resume` goes on with one that failed, was stopped or was killed.
     """
     if rest:
         raise click.UsageError("recording a COMMAND is not supported yet; give one SPEC")
     if spec_path is None:
         raise click.UsageError("missing argument SPEC")
-    out, settings = session.out, session.settings
-    settings.refuse_stopped()
+    session.settings.refuse_stopped()
     spec = load_spec(Path(spec_path))
-    store = settings.store()
-    active = store.keyring.active
-    run_id = default_run_id(spec.id) if run_id is None else run_id
-    place = store.file(run_id).place
-    # Wherever the run's code may leave us.
-    path = os.path.abspath(place)
-    ceilings = {
-        name: settings.ceiling(f"DEFAULT_{name.upper()}") for name in ("step_ceiling_cents", "workflow_ceiling_cents")
-    }
-    environ, places = settings.user_environ(), settings.anchor_to
-    inputs = given_inputs(**given)
-    prepare(out)
-    registry = load_skills(settings.values["skills"])
-    code = 0
-    try:
-        recording = recorded(
+    running = Running(session, **how)
+    running.store.keyring.active  # noqa: B018  refuses where there is none, before any code is loaded
+    name = default_run_id(spec.id) if run_id is None else run_id
+    running.store.file(name)
+    inputs = given_inputs(pairs, document)
+    host = running.host()
+    return running.run(
+        "record",
+        lambda: recorded(
             spec,
-            registry,
-            store=store,
-            run_id=run_id,
+            host.registry,
+            store=host.store,
+            run_id=name,
             seed=seed,
             inputs=inputs,
-            volatile=settings.values["volatile"],
-            environ=environ,
-            observer=_Progress(out),
-            **ceilings,
-        )
-    except (KeyboardInterrupt, TerminatedError) as stop:
-        code = 130 if isinstance(stop, KeyboardInterrupt) else 143
-        if not os.path.exists(path):
-            out.talk("golden: interrupted before the first event")
-            raise SystemExit(code) from None
-        recording = Recording.open(path, store.read())
-    anchor = session.keep(store.read(), places)
-    with recording:
-        answer = _tell(session, recording, place, active.kid, anchor)
-    return code or answer
-
-
-class _Progress:
-    """Tells each step as it is recorded."""
-
-    def __init__(self, out: Out) -> None:
-        self._out = out
-
-    def step(self, data: StepData, failure: Failure | None) -> None:
-        """See `Observer`."""
-        cost = f"  {data.cost_cents}¢" if data.cost_cents else ""
-        self._out.talk(f"  {mark(data.success)} {safe(data.step_id)}{dim(cost)}")
-        if failure:
-            for line in failure_lines(failure):
-                self._out.talk(line)
-        elif data.error:
-            self._out.talk(f"  {safe(data.error.type)}: {safe(data.error.message)}")
-            if data.error.location:
-                self._out.talk(f"    at {safe(data.error.location)}")
-
-    def note(self, text: str) -> None:
-        """See `Observer`."""
-        self._out.talk(dim(f"  note: {safe(text)}"))
-
-
-def _tell(session: Session, recording: Recording, place: str, kid: str, anchor: Anchor | None) -> int:
-    out, start, end = session.out, recording.start, recording.end
-    status = recording.statement.status
-    good = status == "completed"
-    completed, total = (end.steps_completed, end.steps_total) if end else (0, 0)
-    out.record(
-        "record",
-        run_id=recording.run_id,
-        path=place,
-        status=status,
-        seed=start.seed,
-        spec_id=start.spec_id,
-        spec_hash=start.spec_hash,
-        events=recording.statement.events,
-        steps_completed=completed,
-        steps_total=total,
-        total_cost_cents=end.total_cost_cents if end else 0,
-        result_hash=end.result_hash if end else None,
-        kid=kid,
-        anchor=None if anchor is None else str(anchor),
+            step_ceiling_cents=running.ceilings.step,
+            workflow_ceiling_cents=running.ceilings.budget(spec.budget_ceiling_cents).workflow_ceiling,
+            policy=running.policy,
+            volatile=session.settings.values["volatile"],
+            checkpoints=host.saving,
+            controls=host.controls,
+            concurrency=host.width,
+            environ=host.environ,
+            observer=host.observer,
+        ),
+        lambda: name,
     )
-    steps = f"{completed} of {counted(total, 'step')}"
-    out.answer(f"{mark(good)} {bold(safe(recording.run_id))}  {safe(status)}, {steps}, seed {start.seed}")
-    out.answer(dim(f"  {safe(place)}, key {kid}"))
-    out.detail(f"  spec hash {start.spec_hash}, result hash {end.result_hash if end else None}")
-    if anchor is not None:
-        out.detail(f"  {anchor}")
-    out.detail(f"  {recording.statement.events} events, {recording.statement.bytes} bytes")
-    return 0 if good else 1

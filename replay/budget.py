@@ -5,6 +5,8 @@ Knows no skill and no rule but ceilings; fails closed.
 
 from __future__ import annotations
 
+import msgspec
+
 from golden.errors import UsageError
 from golden.event import BudgetSnapshot
 from replay import codes
@@ -12,6 +14,8 @@ from replay import codes
 POLICY_VERSION = "1.0.0"
 DEFAULT_STEP_CEILING = 100
 DEFAULT_WORKFLOW_CEILING = 1000
+# More money than there is; as much as every number in an event can carry, many times over.
+MAX_CEILING = 10**15
 
 
 class DeniedError(BaseException):
@@ -20,6 +24,28 @@ class DeniedError(BaseException):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class Ceilings(msgspec.Struct, frozen=True):
+    """What a run may cost, in integer cents; 0 means 0.
+
+    Attributes:
+        step: for a step that names no ceiling of its own.
+        workflow: for the run, whatever its spec says; None to leave it to that.
+        usual: for the run where neither says anything.
+    """
+
+    step: int = DEFAULT_STEP_CEILING
+    workflow: int | None = None
+    usual: int = DEFAULT_WORKFLOW_CEILING
+
+    def budget(self, of_spec: int | None) -> Budget:
+        """Return the budget of a new run whose spec names the ceiling `of_spec`; raises UsageError for what is none."""
+        whole = next(ceiling for ceiling in (self.workflow, of_spec, self.usual) if ceiling is not None)
+        for ceiling in (self.step, whole):
+            if type(ceiling) is not int or not 0 <= ceiling <= MAX_CEILING:
+                raise UsageError(f"a ceiling of {ceiling!r} cents is none", hint="use a whole number, 0 or more")
+        return Budget(self.step, whole)
 
 
 class Budget:

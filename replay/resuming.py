@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from golden.event import FORMAT, ResumedFrom, RunStart
 from golden.recording import Record, Recording
 from golden.store import Store
 from golden.unfinished import Unfinished, open_unfinished
-from replay.budget import DEFAULT_STEP_CEILING
+from replay.budget import Ceilings
 from replay.interrupts import Interrupts
 from replay.past import Past, carried_over, recorded
 from replay.policy import Policy
@@ -31,7 +31,6 @@ from replay.runner import (
     Course,
     Host,
     begin,
-    budget_for,
     carry_out,
     check_inputs,
     environment,
@@ -61,20 +60,24 @@ class Terms(msgspec.Struct, frozen=True):
     """On what terms a run goes on.
 
     Attributes:
-        spec: the current spec, None for the recorded one.
+        current: gives the spec as it is now by its id, None for the recorded one.
         inputs: other inputs than the recorded ones, None for these.
         accepted: which changes are accepted: `spec`, `code`, `context`.
+        checkpoint: the id of the checkpoint to go on from, None for the latest: what came after it is made again.
         policy: what may be run in a run that begins anew.
-        step_ceiling_cents: as `record` takes it, for a run that begins anew.
-        workflow_ceiling_cents: as `record` takes it, for a run that begins anew.
+        ceilings: what a run that begins anew may cost.
     """
 
-    spec: Spec | None = None
+    current: Callable[[str | None], Spec | None] = lambda _: None
     inputs: Mapping[str, Any] | None = None
     accepted: tuple[Change, ...] = ()
+    checkpoint: int | None = None
     policy: Policy | None = None
-    step_ceiling_cents: int = DEFAULT_STEP_CEILING
-    workflow_ceiling_cents: int | None = None
+    ceilings: Ceilings = Ceilings()
+
+    def spec(self, start: RunStart) -> Spec:
+        """Return the spec as it is now of a run with that header; raises UsageError where there is none."""
+        return self.current(start.spec_id) or _spec(start)
 
 
 def latest(store: Store, run_id: str) -> str:
@@ -105,7 +108,7 @@ def resume(run_id: str, host: Host, terms: Terms | None = None) -> Recording:
     if not file.seal_path.exists():
         with open_unfinished(host.store, run_id) as past:
             found = _changes(past.start, run_id, host, terms)
-            if past.ended is None and not _needs_new_file(past, found, host):
+            if past.ended is None and terms.checkpoint is None and not _needs_new_file(past, found, host):
                 return _go_on(past, host, [change for change in CHANGES if change in found])
             _end(past, host).close()
     ended = Recording.open(file, host.store.read())
@@ -125,7 +128,7 @@ def fork(run_id: str, step_id: str, new_id: str, host: Host, terms: Terms | None
     terms = terms or Terms()
     host.refuse_halted()
     with Recording.open(host.store.file(run_id), host.store.read()) as source:
-        spec = terms.spec or _spec(source.start)
+        spec = terms.spec(source.start)
         if step_id not in {step.id for step in spec.steps}:
             raise UsageError(f"the spec has no step {step_id}", hint="name one of its steps")
         return _anew(source, host, terms, new_id=new_id, before=step_id)
@@ -160,7 +163,7 @@ def _spec(start: RunStart) -> Spec:
 def _changes(start: RunStart, run_id: str, host: Host, terms: Terms) -> dict[Change, str]:
     """Return what changed since a run was recorded, in words; raises ChangedError where that is not accepted."""
     found: dict[Change, str] = {}
-    spec = terms.spec or _spec(start)
+    spec = terms.spec(start)
     if spec.hash != start.spec_hash:
         found["spec"] = f"the spec {spec.source} is another"
     was = start.environment.skills
@@ -196,7 +199,7 @@ def _go_on(past: Unfinished, host: Host, accepted: list[str], *, live: bool = Tr
     if host.saving is not None:
         found = host.saving.store.load(past.run_id)
         if found is not None:
-            refuse_ahead(found, past.signing.file_id, past.events)
+            refuse_ahead(found, past.signing.file_id, past.count)
     history = Past(recorded(past), _still_to_carry(past, spec, host), past.pending)
     with Interrupts() as interrupts:
         following = next((index for index in spec.order if index not in history), len(spec.steps))
@@ -246,10 +249,10 @@ def _anew(
     """Record a new run that carries over what a run that ended had come to."""
     was = source.start
     found = _changes(was, source.run_id, host, terms)
-    spec = terms.spec or _spec(was)
+    spec = terms.spec(was)
     host.refuse_unready(spec)
     inputs = bytes(was.inputs) if terms.inputs is None else check_inputs(spec, _merged(was, terms))
-    budget = budget_for(spec, terms.step_ceiling_cents, terms.workflow_ceiling_cents)
+    budget = terms.ceilings.budget(spec.budget_ceiling_cents)
     came_from = ResumedFrom(
         accepted_changes=[change for change in CHANGES if change in found] or UNSET,
         at=UNSET if before is None else before,
@@ -273,7 +276,8 @@ def _anew(
         volatile=was.volatile,
     )
     everything = recorded(source)
-    carried = carried_over(_until(everything, before), start, spec, host.versions)
+    kept = _saved_by(_until(everything, before), source, host, terms)
+    carried = carried_over(kept, start, spec, host.versions)
     # What was spent on steps that are made again is spent all the same. A fork is another run, and begins with nothing.
     if before is None:
         budget.charged = _charged(was, everything) - sum(record.step.cost_cents for record in carried)
@@ -292,6 +296,18 @@ def _until(records: Iterable[Record], before: str | None) -> list[Record]:
             break
         found.append(record)
     return found
+
+
+def _saved_by(records: list[Record], source: Recording, host: Host, terms: Terms) -> list[Record]:
+    """Return the records of the steps that had ended by the checkpoint to go on from."""
+    if terms.checkpoint is None:
+        return records
+    if host.saving is None:
+        raise UsageError("no checkpoints are read", hint="leave out --from-file, or --from")
+    outputs = host.saving.store.outputs(source.run_id, terms.checkpoint)
+    saved = {output.step_index: output.output_hash for output in outputs}
+    # The file is the truth: what it says otherwise by now counts.
+    return [record for record in records if saved.get(record.step.index, "") == record.step.output_hash]
 
 
 def _charged(start: RunStart, records: Iterable[Record]) -> int:

@@ -31,7 +31,7 @@ from golden.store import Store
 from golden.version import VERSION
 from golden.volatile import Volatile
 from replay import codes
-from replay.budget import DEFAULT_STEP_CEILING, DEFAULT_WORKFLOW_CEILING, Budget
+from replay.budget import DEFAULT_STEP_CEILING, Budget, Ceilings
 from replay.checkpoints.contract import CheckpointStore
 from replay.controls import Controls
 from replay.driver import Driver, refuse_running_loop
@@ -46,8 +46,6 @@ from replay.skill import SkillRegistry
 from replay.spec import Spec
 
 SEED_SCHEME = "aos-v1"
-# As much as every number in an event can carry, many times over.
-MAX_CEILING = 10**15
 _LOCKS = ("requirements.lock", "uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock", "requirements.txt")
 
 
@@ -162,9 +160,10 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
     base = secrets.randbelow(1 << 31) if seed is None else seed
     if type(base) is not int:
         raise UsageError(f"seed {base!r} is no integer", hint="give an integer, or none for a fresh one")
+    ceilings = Ceilings(step_ceiling_cents, workflow_ceiling_cents)
     # Whole before there is a file, so that what cannot be said burns no run id.
     start = RunStart(
-        budget_snapshot=budget_for(spec, step_ceiling_cents, workflow_ceiling_cents).snapshot(),
+        budget_snapshot=ceilings.budget(spec.budget_ceiling_cents).snapshot(),
         canonical=FORMAT,
         environment=environment(spec, host),
         inputs=Raw(raw_inputs),
@@ -282,18 +281,6 @@ class _Writing:
             self._progress.step(data)
         if self._observer and record is None:
             self._observer.step(data, event.failure)
-
-
-def budget_for(spec: Spec, step_ceiling: int, workflow_ceiling: int | None) -> Budget:
-    """Return the budget of a new run; ceilings in integer cents, the spec's where none is given for the run."""
-    if workflow_ceiling is None:
-        workflow_ceiling = spec.budget_ceiling_cents
-    if workflow_ceiling is None:
-        workflow_ceiling = DEFAULT_WORKFLOW_CEILING
-    for ceiling in (step_ceiling, workflow_ceiling):
-        if type(ceiling) is not int or not 0 <= ceiling <= MAX_CEILING:
-            raise UsageError(f"a ceiling of {ceiling!r} cents is none", hint="use a whole number, 0 or more")
-    return Budget(step_ceiling, workflow_ceiling)
 
 
 def policy_for(registry: SkillRegistry, policy: Policy | None) -> Policy:

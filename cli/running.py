@@ -1,0 +1,167 @@
+"""Running: what commands have in common under which steps run: options, who watches, what is told at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from cli.command import Session
+from cli.render import Out, bold, counted, dim, failure_lines, mark, safe
+from cli.usercode import TerminatedError, prepare
+from golden.event import StepData
+from golden.ledger import Anchor
+from golden.recording import Recording
+from golden.store import SUFFIX, GoldenFile, Store
+from replay.budget import Ceilings
+from replay.frames import Failure
+from replay.policy import Policy
+from replay.progress import Saving
+from replay.runner import Host
+from replay.skill import load_skills
+
+Function = Callable[..., Any]
+_CENTS = click.IntRange(0, 10**15)
+
+
+def running_options(function: Function) -> Function:
+    """Add what every command takes under which steps run: ceilings, checkpoints, how many steps at a time."""
+    for option in (
+        click.option("--concurrency", type=click.IntRange(1, 256), metavar="N", help="Steps at a time.  [default: 1]"),
+        click.option("--checkpoints", metavar="URL", help="Where checkpoints go.  [default: in the golden directory]"),
+        click.option(
+            "--workflow-ceiling", type=_CENTS, metavar="CENTS", help="What the run may cost, whatever its spec says."
+        ),
+        click.option(
+            "--step-ceiling",
+            type=_CENTS,
+            metavar="CENTS",
+            help="What a step may cost, unless it says so itself.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+class Running:
+    """One command under which steps run: settings turned into what a run is given."""
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        concurrency: int | None,
+        checkpoints: str | None,
+        workflow_ceiling: int | None,
+        step_ceiling: int | None,
+    ) -> None:
+        self.session = session
+        settings = session.settings
+        if checkpoints is not None:
+            settings.use_checkpoints(checkpoints)
+        self.store: Store = settings.store()
+        usual = [settings.ceiling(name) for name in ("DEFAULT_STEP_CEILING_CENTS", "DEFAULT_WORKFLOW_CEILING_CENTS")]
+        self.ceilings = Ceilings(usual[0] if step_ceiling is None else step_ceiling, workflow_ceiling, usual[1])
+        self._width = 1 if concurrency is None else concurrency
+        self._places = settings.anchor_to
+        self._environ = settings.user_environ()
+        self.policy = Policy(**settings.values["policy"])
+        if self.policy.note:
+            session.out.talk(dim(f"note: {safe(self.policy.note)}"))
+
+    def host(self, *, saving: bool = True) -> Host:
+        """Load the user's code and return what a run is given here; from now on no secret is in the environment.
+
+        Without `saving` no checkpoints are read or written.
+        """
+        settings = self.session.settings
+        controls, interval = settings.controls(), settings.values["checkpoint_interval"]
+        places = Saving(settings.open_checkpoints(), interval) if saving else None
+        prepare(self.session.out)
+        registry = load_skills(settings.values["skills"])
+        watching = Watching(self.session.out)
+        return Host(registry, self.store, places, controls, self._environ, watching, self._width)
+
+    def run(self, command: str, act: Callable[[], Recording], run_id: Callable[[], str]) -> int:
+        """Let a run happen by `act`, keep the anchor, say how it ended, and return the exit code.
+
+        A run that a signal ended is sealed by then: `run_id` says which it is.
+        """
+        code, out = 0, self.session.out
+        folder = os.path.abspath(self.store.folder)
+        try:
+            recording = act()
+        except (KeyboardInterrupt, TerminatedError) as stop:
+            code = 130 if isinstance(stop, KeyboardInterrupt) else 143
+            file = GoldenFile(folder, run_id())
+            if not os.path.exists(file.seal_path):
+                out.talk("golden: interrupted before the first event")
+                raise SystemExit(code) from None
+            recording = Recording.open(file, self.store.read())
+        anchor = self.session.keep(self.store.read(), self._places)
+        with recording:
+            place = os.path.join(self.store.folder, f"{recording.run_id}{SUFFIX}")
+            answer = tell(out, command, recording, place, anchor)
+        return code or answer
+
+
+class Watching:
+    """Tells each step as it is recorded."""
+
+    def __init__(self, out: Out) -> None:
+        self._out = out
+
+    def step(self, data: StepData, failure: Failure | None) -> None:
+        """See `Observer`."""
+        cost = f"  {data.cost_cents}¢" if data.cost_cents else ""
+        tries = f"  {counted(len(data.attempts), 'attempt')}" if len(data.attempts) > 1 else ""
+        skipped = f"  skipped: {safe(data.because)}" if data.because else ""
+        self._out.talk(f"  {mark(data.success)} {safe(data.step_id)}{dim(cost + tries + skipped)}")
+        if failure:
+            for line in failure_lines(failure):
+                self._out.talk(line)
+        elif data.error:
+            self._out.talk(f"  {safe(data.error.code)}: {safe(data.error.message)}")
+            if data.error.location:
+                self._out.talk(f"    at {safe(data.error.location)}")
+        if data.error and data.recovery_hint:
+            self._out.talk(dim(f"  hint: {safe(data.recovery_hint)}"))
+
+    def note(self, text: str) -> None:
+        """See `Observer`."""
+        self._out.talk(dim(f"  note: {safe(text)}"))
+
+
+def tell(out: Out, command: str, recording: Recording, place: str, anchor: Anchor | None) -> int:
+    """Say how a run ended; return 0 where it completed."""
+    start, end, kid = recording.start, recording.end, recording.verdict.kid
+    status = recording.statement.status
+    good = status == "completed"
+    completed, total = (end.steps_completed, end.steps_total) if end else (0, 0)
+    out.record(
+        command,
+        run_id=recording.run_id,
+        path=place,
+        status=status,
+        seed=start.seed,
+        spec_id=start.spec_id,
+        spec_hash=start.spec_hash,
+        events=recording.statement.events,
+        steps_completed=completed,
+        steps_total=total,
+        total_cost_cents=end.total_cost_cents if end else 0,
+        result_hash=end.result_hash if end else None,
+        resumed_from=start.resumed_from.run_id if start.resumed_from else None,
+        kid=kid,
+        anchor=None if anchor is None else str(anchor),
+    )
+    steps = f"{completed} of {counted(total, 'step')}"
+    out.answer(f"{mark(good)} {bold(safe(recording.run_id))}  {safe(status)}, {steps}, seed {start.seed}")
+    out.answer(dim(f"  {safe(place)}, key {kid}"))
+    out.detail(f"  spec hash {start.spec_hash}, result hash {end.result_hash if end else None}")
+    if anchor is not None:
+        out.detail(f"  {anchor}")
+    out.detail(f"  {recording.statement.events} events, {recording.statement.bytes} bytes")
+    return 0 if good else 1
