@@ -162,9 +162,14 @@ class Importer:
             return
         try:
             with open_recorder(self._store, run_id) as recorder:
-                for event in events:
-                    recorder.write(event.data, event.duration_us, at=event.at)
-                recorder.seal()
+                try:
+                    for event in events:
+                        recorder.write(event.data, event.duration_us, at=event.at)
+                    recorder.seal()
+                except StoreError as error:
+                    # An import is not gone on with: what it comes from is still there, whole.
+                    hint = f"free the disk, then golden quarantine {run_id}, and import again"
+                    raise StoreError(error.problem, hint=hint) from None
         except UsageError as error:
             # Somebody else began the same run just now, or the id is one that no run may have here.
             raise _RefusedError(error.problem, hint="look at what is there, then import again") from None

@@ -416,7 +416,8 @@ def start_ledger(store: Store, reason: str, found: Damage | None = None, *, dry_
         file = GoldenFile(store.folder, stem)
         verdict, proof = examine(file, directory)
         problem = verdict.problem
-        listed = proof is not None or verdict.verdict == "live"
+        # A run that broke off can be gone on with, if the ledger knows it.
+        listed = proof is not None or (verdict.verdict in {"live", "torn"} and verdict.kid is not None)
         signers = {verdict.kid}
         if proof is not None:
             signers = set(check(proof.seal, directory.keyring).good)

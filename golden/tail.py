@@ -66,7 +66,7 @@ class Tail:
         self._recording: Recording | None = None
         self._signing: Signing | None = None
         self._walk: Walk | None = None
-        self._ended = False
+        self._ended = self._sealed = False
         self.torn = False
         self._end = os.fstat(fd).st_size
         self._read = reader(fd)
@@ -99,18 +99,21 @@ class Tail:
         Raises:
             TamperedError: the file got shorter, or an appended line does not fit the chain.
         """
-        splitter, position = Splitter(), self._end
+        position, seen = self._end, -1
         while not self._ended:
             size = os.fstat(self._fd).st_size
             if size < position:
                 raise TamperedError(f"{self._file.stem} became shorter", hint="restore the file from backup")
-            for block in blocks(self._fd, position, size):
-                position += len(block)
+            # Half a line is read again as a whole: whoever resumes a run cuts off what its recorder left of one.
+            splitter = Splitter()
+            for block in blocks(self._fd, position, size) if size != seen else ():
                 for line in splitter.feed(block):
-                    event = self._walk.feed(line) if self._walk else _parse(line)
+                    position += len(line) + 1
+                    event = self._fed(self._walk, line) if self._walk else _parse(line)
                     self._ended = event is not None and event.event_type == "run_end"
                     if event is None or self._accept(event):
                         yield Shown(line, event, self._walk is not None)
+            seen = size
             if not self._ended:
                 time.sleep(POLL_SECONDS)
 
@@ -126,6 +129,7 @@ class Tail:
         self._signing = signing
         how = f"MACs checked, key {signing.kid}"
         sealed = self._file.read_seal(MAX_SEAL)
+        self._sealed = sealed is not None
         return f"{how}, not sealed" if sealed is None else how + self._check_seal(sealed, signing)
 
     def _verify_whole(self) -> str:
@@ -189,18 +193,26 @@ class Tail:
         for block in blocks(self._fd, start, self._end):
             for line in splitter.feed(block):
                 try:
-                    event = walk.feed(line)
+                    event = self._fed(walk, line)
                 except (TamperedError, KeyringError):
                     if walk.offset != start or not start:
                         raise
                     # A resumed run goes on under another key: only the whole chain says which.
                     walk = self._walked_up_to(start)
-                    event = walk.feed(line)
+                    event = self._fed(walk, line)
                 if self._accept(event):
                     yield Shown(line, event, checked=True)
         self._end -= len(splitter.rest)
         self.torn = bool(splitter.rest)
         self._walk = walk
+
+    def _fed(self, walk: Walk, line: bytes) -> Event:
+        event, signing = walk.feed(line), walk.signing
+        # Under a seal its last MAC vouches for the lines before, whatever became of their keys.
+        if not self._sealed and signing and self._keyring.state(signing.kid) == "revoked":
+            problem = f"{self._file.stem} is revoked-key: the run went on under {signing.kid}, which is revoked"
+            raise TamperedError(problem, hint="`golden quarantine` sets it apart", verdict="revoked-key")
+        return event
 
     def _walked_up_to(self, start: int) -> Walk:
         walk, splitter = Walk(self._keyring), Splitter()

@@ -365,8 +365,9 @@ def test_an_import_that_broke_off_is_named_by_the_next(
 
     with monkeypatch.context() as patch:
         patch.setattr(OpenFile, "append", full)
-        with pytest.raises(StoreError, match="No space left"):
+        with pytest.raises(StoreError, match="No space left") as refusal:
             done(file, aos_keyring, store)
+        assert refusal.value.hint == "free the disk, then golden quarantine r-1, and import again"
     found = done(file, aos_keyring, store)
     if writes == 0:
         assert found.outcome == "imported"

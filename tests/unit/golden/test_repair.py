@@ -646,7 +646,7 @@ def test_a_run_that_has_not_ended_needs_its_key(tmp_path: Path) -> None:
     store = Store(tmp_path / "golden", policy((RETIRED, "active")), durability="never")
     runs.record(store, "r-1", EVENTS[:1], sealed=False)
     later = again(store, policy((RETIRED, "retired"), (ACTIVE, "active")))
-    why = "the run has not ended; its recorder died, `golden quarantine` sets it apart"
+    why = "the run has not ended; its recorder died, `golden resume r-1` goes on or `golden recover r-1` seals it"
     assert list(needed_by(later.read(), B.kid)) == [("r-1", why)]
     fd = os.open(store.directory / "r-1.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(fd, fcntl.LOCK_EX)

@@ -12,8 +12,9 @@ from golden.keyring import HmacKey, Keyring
 from golden.recorder import open_recorder
 from golden.store import GoldenFile, Store
 from golden.tail import Tail
+from golden.unfinished import open_unfinished
 from tests import runs
-from tests.runs import ACTIVE, RETIRED, STRANGER
+from tests.runs import ACTIVE, RETIRED, STRANGER, policy
 
 
 @pytest.fixture
@@ -150,6 +151,44 @@ def test_a_followed_file_that_becomes_shorter_is_met(live: GoldenFile) -> None:
     with pytest.raises(TamperedError, match="became shorter"):
         next(tail.follow())
     tail.close()
+
+
+@pytest.mark.parametrize("count", range(1, 4))
+def test_what_went_on_under_a_revoked_key_is_shown_only_under_a_seal(store: Store, count: int) -> None:
+    store.directory.mkdir()
+    events: list[Data] = [runs.start(), runs.resume(0), runs.step(0, 1), runs.resume(1), runs.end()]
+    keys = [HmacKey(secret) for secret in (ACTIVE, RETIRED, ACTIVE)]
+    ring = policy((ACTIVE, "active"), (RETIRED, "revoked"))
+    file = runs.forge(store.directory, "r-1", events, keys=keys)
+    assert shown(file, 3, ring=ring) == [2, 3, 4]
+    file.seal_path.unlink()
+    file.path.write_bytes(b"".join(file.path.read_bytes().splitlines(keepends=True)[:3]))
+    with pytest.raises(TamperedError, match="revoked") as refusal:
+        shown(file, count, ring=ring)
+    assert refusal.value.verdict == "revoked-key"
+
+
+def test_a_run_that_is_resumed_while_it_is_followed_is_followed_on(
+    live: GoldenFile, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with live.path.open("ab") as file:
+        file.write(b'{"data":' + b"x" * 5000)
+    resumed: list[bool] = []
+
+    def resume(_: float) -> None:
+        # Only once the half line has been seen.
+        if not resumed:
+            resumed.append(True)
+            with open_unfinished(store, "r-1") as past:
+                recorder = past.recorder([], 1)
+                recorder.write(runs.step(1, 2), 5)
+                recorder.write(runs.end())
+
+    monkeypatch.setattr(time, "sleep", resume)
+    tail = Tail(live, runs.keyring(), count=9)
+    assert [line.event.seq for part in (tail, tail.follow()) for line in part if line.event] == list(range(5))
+    tail.close()
+    assert resumed
 
 
 def test_a_torn_end_is_not_shown(live: GoldenFile) -> None:
