@@ -16,6 +16,7 @@ from golden.ledger import Anchor
 from golden.recording import Recording
 from golden.store import SUFFIX, GoldenFile, Store
 from replay.budget import Ceilings
+from replay.codes import EXECUTION_ERROR
 from replay.frames import Failure
 from replay.policy import Policy
 from replay.progress import Saving
@@ -65,6 +66,7 @@ class Running:
         usual = [settings.ceiling(name) for name in ("DEFAULT_STEP_CEILING_CENTS", "DEFAULT_WORKFLOW_CEILING_CENTS")]
         self.ceilings = Ceilings(usual[0] if step_ceiling is None else step_ceiling, workflow_ceiling, usual[1])
         self._width = 1 if concurrency is None else concurrency
+        self._saving: Saving | None = None
         self._places = settings.anchor_to
         self._environ = settings.user_environ()
         self.policy = Policy(**settings.values["policy"])
@@ -78,11 +80,11 @@ class Running:
         """
         settings = self.session.settings
         controls, interval = settings.controls(), settings.values["checkpoint_interval"]
-        places = Saving(settings.open_checkpoints(), interval) if saving else None
+        self._saving = Saving(settings.open_checkpoints(), interval) if saving else None
         prepare(self.session.out)
         registry = load_skills(settings.values["skills"])
         watching = Watching(self.session.out)
-        return Host(registry, self.store, places, controls, self._environ, watching, self._width)
+        return Host(registry, self.store, self._saving, controls, self._environ, watching, self._width)
 
     def run(self, command: str, act: Callable[[], Recording], run_id: Callable[[], str]) -> int:
         """Let a run happen by `act`, keep the anchor, say how it ended, and return the exit code.
@@ -100,6 +102,9 @@ class Running:
                 out.talk("golden: interrupted before the first event")
                 raise SystemExit(code) from None
             recording = Recording.open(file, self.store.read())
+        finally:
+            if self._saving is not None:
+                self._saving.store.close()
         anchor = self.session.keep(self.store.read(), self._places)
         with recording:
             place = os.path.join(self.store.folder, f"{recording.run_id}{SUFFIX}")
@@ -123,10 +128,12 @@ class Watching:
             for line in failure_lines(failure):
                 self._out.talk(line)
         elif data.error:
-            self._out.talk(f"  {safe(data.error.code)}: {safe(data.error.message)}")
+            what = data.error.type if data.error.code == EXECUTION_ERROR else data.error.code
+            self._out.talk(f"  {safe(what)}: {safe(data.error.message)}")
             if data.error.location:
                 self._out.talk(f"    at {safe(data.error.location)}")
-        if data.error and data.recovery_hint:
+        # What was raised says more than a hint could.
+        if data.error and data.recovery_hint and data.error_code != EXECUTION_ERROR:
             self._out.talk(dim(f"  hint: {safe(data.recovery_hint)}"))
 
     def note(self, text: str) -> None:

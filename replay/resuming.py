@@ -103,7 +103,9 @@ def resume(run_id: str, host: Host, terms: Terms | None = None) -> Recording:
     """
     terms = terms or Terms()
     host.refuse_halted()
-    run_id = latest(host.store, run_id)
+    asked, run_id = run_id, latest(host.store, run_id)
+    if host.observer and run_id != asked:
+        host.observer.note(f"run {asked} was resumed as {run_id}")
     file = host.store.file(run_id)
     if not file.seal_path.exists():
         with open_unfinished(host.store, run_id) as past:
@@ -112,7 +114,9 @@ def resume(run_id: str, host: Host, terms: Terms | None = None) -> Recording:
                 return _go_on(past, host, [change for change in CHANGES if change in found])
             _end(past, host).close()
     ended = Recording.open(file, host.store.read())
-    if ended.statement.status == "completed":
+    if ended.statement.status == "completed" and terms.checkpoint is None:
+        if host.observer:
+            host.observer.note(f"run {run_id} has completed: there is nothing to resume")
         return ended
     with ended:
         return _anew(ended, host, terms)

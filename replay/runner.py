@@ -191,10 +191,11 @@ def begin(host: Host, run_id: str, spec: Spec, start: RunStart, past: Past | Non
         Volatile(start.volatile)
     except FormatError as error:
         raise UsageError(error.problem, hint=error.hint) from None
-    if host.saving is not None:
-        host.saving.refuse_known(run_id)
     started = timestamp()
     with Interrupts() as interrupts, open_recorder(host.store, run_id) as recorder:
+        if host.saving is not None:
+            # While nothing is written: the run's id stays free where this is refused.
+            host.saving.refuse_known(run_id)
         recorder.write(start, at=started)
         folder = str(path.parent)
         progress = Progress.begin(host.saving, recorder, folder, start, started) if host.saving else None

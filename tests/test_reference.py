@@ -12,7 +12,7 @@ import pytest
 
 from cli import ci, settings
 from golden.keyring import kid_of
-from replay import Context, spec
+from replay import Context, codes, spec
 from replay.divergence import Cause
 from tests import runs
 from tests.e2e.shell import Shell
@@ -171,14 +171,22 @@ def test_every_member_of_a_spec_is_documented() -> None:
         for name, field in fields.items():
             (row,) = [line for line in shown.splitlines() if line.startswith(f"| `{name}`")]
             assert (row.split("|")[3].strip() == "required") == field.required, name
-    named = set(re.findall(r"`(\w+)`", of_step.partition("Not yet")[2]))
-    assert named >= {*spec._LATER, *spec._STEP_LATER, "on_error"}
+    (later,) = [line for line in of_step.splitlines() if line.startswith("Not yet")]
+    assert set(re.findall(r"`(\w+)`", later)) == set(spec._LATER)
+
+
+def test_every_error_code_is_documented_with_how_the_run_ends() -> None:
+    documented = rows(section("spec.md", "When a step fails").partition("| code |")[2])
+    assert set(documented) == set(codes.HINTS)
+    text = section("spec.md", "When a step fails")
+    for code, status in codes.ENDING.items():
+        assert re.search(rf"^\| `{code}` .*\| `{status}` \|$", text, re.MULTILINE), code
 
 
 def test_every_member_of_the_context_is_documented() -> None:
     documented = {re.match(r"ctx\.(\w+)", name)[1] for name in rows(section("spec.md", "Context"))}  # type: ignore[index]
     public = {name for name in vars(Context) if not name.startswith("_")}
-    assert documented == public | {"seed"}
+    assert documented == public | {"idempotency_key", "seed"}
 
 
 def test_every_exit_code_stands_on_the_front_page() -> None:

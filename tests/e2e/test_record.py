@@ -113,6 +113,7 @@ def test_files_are_for_the_owner_and_the_group(shop: Shell) -> None:
     assert modes == [0o640, 0o640]
     assert shop.store.stat().st_mode & 0o777 == 0o750
     assert sorted(file.name for file in shop.store.iterdir()) == [
+        "checkpoints.sqlite",
         "ledger.jsonl",
         "r-1.steps.jsonl",
         "r-1.steps.jsonl.sig",

@@ -97,6 +97,7 @@ def test_a_signal_ends_the_run_sealed_as_aborted(
 def test_an_aborted_run_leaves_nothing_beside_its_files(shell: Shell) -> None:
     interrupted(shell, "sleep", signal.SIGINT)
     assert sorted(path.name for path in shell.store.iterdir()) == [
+        "checkpoints.sqlite",
         "ledger.jsonl",
         "r-1.steps.jsonl",
         "r-1.steps.jsonl.sig",
