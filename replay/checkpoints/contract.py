@@ -7,15 +7,16 @@ the file's event before.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Annotated, Literal, Protocol, get_args
 
 import msgspec
+from msgspec import Meta
 
 from golden.errors import StoreError, UsageError
+from golden.event import Hash, Id128, RunId, Time
 
-RUNNING = "running"
-STATUSES = (
-    RUNNING,
+Status = Literal[
+    "running",
     "completed",
     "failed",
     "aborted",
@@ -24,7 +25,13 @@ STATUSES = (
     "policy_violation",
     "sandbox_rejected",
     "interrupted",
-)
+]
+STATUSES: tuple[Status, ...] = get_args(Status)
+RUNNING: Status = "running"
+# What the columns of a database take, and what people can read.
+Name = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f]{1,255}\Z")]
+Path = Annotated[str, Meta(pattern=r"\A[^\x00]+\Z")]
+Number = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 # How long a run is its owner's after a save; each save begins it anew.
 LEASE_SECONDS = 300
 
@@ -60,28 +67,28 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         content_hash: SHA-256 of the canonical form of the list of what it covers, in this order of members.
     """
 
-    run_id: str
-    workflow_id: str
-    tenant_id: str | None = None
-    spec_hash: str
+    run_id: RunId
+    workflow_id: Name
+    tenant_id: Name | None = None
+    spec_hash: Hash
     seed: int
-    golden_path: str
-    file_id: str
-    next_step_index: int = 0
-    last_result_hash: str | None = None
-    status: str = RUNNING
-    events: int
-    total_cost_cents: int = 0
-    started_at: str
-    ended_at: str | None = None
-    lease_owner: str | None = None
+    golden_path: Path
+    file_id: Id128
+    next_step_index: Number = 0
+    last_result_hash: Hash | None = None
+    status: Status = "running"
+    events: Number
+    total_cost_cents: Number = 0
+    started_at: Time
+    ended_at: Time | None = None
+    lease_owner: Name | None = None
 
-    version: int = 0
-    created_at: str = ""
-    updated_at: str = ""
-    lease_until: str | None = None
-    outputs_hash: str = ""
-    content_hash: str = ""
+    version: Number = 0
+    created_at: Time = ""
+    updated_at: Time = ""
+    lease_until: Time | None = None
+    outputs_hash: Hash = ""
+    content_hash: Hash = ""
 
 
 class StepOutput(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 from msgspec.structs import force_setattr, replace
@@ -13,17 +14,27 @@ from msgspec.structs import force_setattr, replace
 from golden.canonical import sha256_hex
 from golden.errors import StoreError, UsageError
 from golden.store import check_run_id
-from replay.checkpoints.contract import LEASE_SECONDS, STATUSES, Checkpoint, StepOutput
+from replay.checkpoints.contract import LEASE_SECONDS, Checkpoint, StepOutput
 
-# What a text column of a database takes, and its 64-bit integers.
-MAX_TEXT = 255
-MAX_INT = (1 << 63) - 1
 NO_OUTPUTS = sha256_hex(b"")
 _UNHASHED = {"content_hash", "lease_owner", "lease_until", "updated_at"}
 _content = attrgetter(*[name for name in Checkpoint.__struct_fields__ if name not in _UNHASHED])
 _encode = msgspec.json.Encoder().encode
-_STATUSES = frozenset(STATUSES)
-_NAME = f"use 1 to {MAX_TEXT} printable characters"
+_decode = msgspec.json.Decoder(Checkpoint).decode
+_MAX_NUMBER = (1 << 63) - 1
+# What a save changes, and what a store fills in.
+_CHANGING: dict[str, Any] = {
+    "next_step_index": 0,
+    "last_result_hash": None,
+    "events": 0,
+    "total_cost_cents": 0,
+    "version": 0,
+    "created_at": "1970-01-01T00:00:00.000000Z",
+    "updated_at": "1970-01-01T00:00:00.000000Z",
+    "lease_until": None,
+    "outputs_hash": NO_OUTPUTS,
+    "content_hash": NO_OUTPUTS,
+}
 
 
 def moment(later: int = 0) -> str:
@@ -38,15 +49,8 @@ def _second(seconds: int) -> str:
 
 
 def content_hash(checkpoint: Checkpoint) -> str:
-    """Return SHA-256 (64 hex digits) of what a checkpoint says, lease and `updated_at` aside.
-
-    Raises:
-        UsageError: it holds text that is none, or a number beyond 64 bits.
-    """
-    try:
-        return sha256_hex(_encode(_content(checkpoint)))
-    except (UnicodeEncodeError, OverflowError) as error:
-        raise UsageError(f"run {checkpoint.run_id!r} cannot be stored: {error}", hint="give it another name") from None
+    """Return SHA-256 (64 hex digits) of what a checkpoint says, lease and `updated_at` aside."""
+    return sha256_hex(_encode(_content(checkpoint)))
 
 
 def outputs_hash(before: str, outputs: Iterable[StepOutput]) -> str:
@@ -65,11 +69,6 @@ def outputs_hash(before: str, outputs: Iterable[StepOutput]) -> str:
 
 def first(checkpoint: Checkpoint) -> Checkpoint:
     """Return version 1 of a checkpoint; raises UsageError where it is none that can be stored."""
-    check_run_id(checkpoint.run_id)
-    for name in ("workflow_id", "tenant_id"):
-        text = getattr(checkpoint, name)
-        if text is not None and not _is_name(text):
-            raise UsageError(f"{name} {text!r} cannot be stored", hint=_NAME)
     if checkpoint.version:
         raise UsageError(f"run {checkpoint.run_id} has been stored already", hint="save its next version")
     fresh = replace(checkpoint, outputs_hash=NO_OUTPUTS, created_at=moment(), updated_at="")
@@ -84,21 +83,17 @@ def following(
     Raises:
         UsageError: it says what no checkpoint can.
     """
-    if owner is not None and not _is_name(owner):
-        raise UsageError(f"lease owner {owner!r} cannot be stored", hint=_NAME)
+    check_run_id(held.run_id)
+    # Checking all of it costs as much as all else here, and most of it stays as it is from save to save.
+    _check(replace(held, lease_owner=owner, **_CHANGING))
     counts = (held.next_step_index, held.events, held.total_cost_cents)
-    if held.status not in _STATUSES or min(counts) < 0 or max(counts) > MAX_INT:
+    if min(counts) < 0 or max(counts) > _MAX_NUMBER or len(held.last_result_hash or NO_OUTPUTS) != len(NO_OUTPUTS):
         raise UsageError(
-            f"run {held.run_id} cannot be stored with status {held.status!r} and the counts {counts}",
-            hint=f"use a status of {', '.join(STATUSES)}, and counts from 0 to {MAX_INT}",
+            f"the checkpoint of run {held.run_id} cannot be stored: {counts}, {held.last_result_hash}",
+            hint=f"give counts from 0 to {_MAX_NUMBER} and a hash of 64 hex digits",
         )
-    for output in outputs:
-        if (output.output is None) is not (output.output_hash is None):
-            raise UsageError(
-                f"the output of step {output.step_id} has no hash, or a hash has no output", hint="store both or none"
-            )
     version = held.version + 1
-    added = [replace(output, version=version) for output in outputs]
+    added = [_added(output, version) for output in outputs]
     new = replace(
         held,
         version=version,
@@ -112,8 +107,23 @@ def following(
     return new, added
 
 
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= MAX_TEXT and text.isprintable()
+@lru_cache(maxsize=64)
+def _check(checkpoint: Checkpoint) -> None:
+    try:
+        _decode(_encode(checkpoint))
+    except (msgspec.ValidationError, UnicodeEncodeError, OverflowError) as error:
+        raise UsageError(
+            f"the checkpoint of run {checkpoint.run_id} cannot be stored: {error}",
+            hint="compare it with what a Checkpoint may hold",
+        ) from None
+
+
+def _added(output: StepOutput, version: int) -> StepOutput:
+    if (output.output is None) is not (output.output_hash is None):
+        raise UsageError(
+            f"the output of step {output.step_id} has no hash, or a hash has no output", hint="store both, or neither"
+        )
+    return replace(output, version=version)
 
 
 def verified(checkpoint: Checkpoint, place: str, outputs: Iterable[StepOutput] | None = None) -> Checkpoint:

@@ -26,8 +26,11 @@ CREATE TABLE workflow_checkpoints (
     outputs_hash varchar(64) NOT NULL,
     content_hash varchar(64) NOT NULL,
     lease_owner varchar(255),
-    lease_until timestamptz
-) WITH (fillfactor = 50); -- each save rewrites its row: room to do so on the same page keeps the indexes out of it
+    lease_until timestamptz,
+    -- Which save this was: whoever lost the answer asks whether it was theirs.
+    save_id varchar(32) NOT NULL
+-- Each save writes its row anew: with room for that on the same page, the indexes stay as they are.
+) WITH (fillfactor = 50);
 CREATE INDEX workflow_checkpoints_status ON workflow_checkpoints (status);
 CREATE INDEX workflow_checkpoints_tenant ON workflow_checkpoints (tenant_id, status);
 CREATE INDEX workflow_checkpoints_workflow ON workflow_checkpoints (workflow_id, status);
