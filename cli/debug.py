@@ -109,18 +109,19 @@ def tail(
     try:
         out.talk(dim(f"{safe(file.stem)}: {ending.how}"))
         for line in ending:
-            _show_line(out, line)
+            show_line(out, line)
         if ending.torn:
             out.talk(dim("  note: an incomplete line stands behind these"))
         if follow:
             for line in ending.follow():
-                _show_line(out, line)
+                show_line(out, line)
     finally:
         ending.close()
     return 0
 
 
-def _show_line(out: Out, line: Shown) -> None:
+def show_line(out: Out, line: Shown) -> None:
+    """Write one line of a golden file, marked where nothing vouches for it."""
     if line.event is None:
         out.record("tail", line=line.line.decode("utf-8", "replace"), unverified=True)
     else:

@@ -45,6 +45,11 @@ GROUPS = {
     },
     "Operate": {
         "resume": ("cli.resuming", "go on with a run that was killed, stopped or failed"),
+        "status": ("cli.status", "show everything on one screen"),
+        "list": ("cli.runs", "list runs, newest first"),
+        "inspect": ("cli.inspecting", "show all about one run, and what to do next"),
+        "stats": ("cli.runs", "count how runs ended, with time and cost"),
+        "checkpoints": ("cli.checkpoints", "look into the store of checkpoints, and clean it"),
         "stop": ("cli.stopping", "stop the engine at the next step of every run"),
         "start": ("cli.stopping", "let runs begin again"),
         "config": ("cli.operate", "show each setting and where it comes from"),
@@ -53,9 +58,9 @@ GROUPS = {
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 # The spelling of the AOS runbook.
-ALIASES = {"golden-tail": "tail", "replay-local": "replay"}
+ALIASES = {"golden-tail": "tail", "replay-local": "replay", "list-running": "list --status running"}
 LATER = frozenset(  # they are in the contract, and refused by name until they are here
-    """inspect list list-running stats status checkpoints explain gate update review accept reject
+    """explain gate update review accept reject
     backup restore prune drill doctor metrics audit rollout runbook""".split()  # noqa: SIM905  forty lines of quotes say no more
 )
 EXIT_CODES = {UsageError: 2, KeyringError: 2, TamperedError: 3, StoreError: 4, FormatError: 4}
@@ -90,11 +95,10 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command by its name or its runbook spelling."""
-        name = ALIASES.get(cmd_name, cmd_name)
-        if name not in COMMANDS:
+        """Return a command by its name."""
+        if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(COMMANDS[name][0]), name)
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
         gc.freeze()
         gc.enable()
         return command
@@ -102,10 +106,10 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that `args` begin with; one that comes later is refused by name."""
+        """Find the command that `args` begin with, in any spelling; one that comes later is refused by name."""
         if args[0] in LATER:
             raise click.UsageError(f"the command `{args[0]}` is not supported yet")
-        return super().resolve_command(ctx, args)
+        return super().resolve_command(ctx, [*ALIASES.get(args[0], args[0]).split(), *args[1:]])
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the arguments, which may print a help page."""
@@ -121,7 +125,7 @@ class Commands(click.Group):
         """Write the commands, one section a group."""
         for group, commands in GROUPS.items():
             with formatter.section(group):
-                formatter.write_dl([(name, line) for name, (_, line) in commands.items()], col_max=10)
+                formatter.write_dl([(name, line) for name, (_, line) in commands.items()], col_max=12)
 
 
 def _help_width() -> int:

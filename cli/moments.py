@@ -10,7 +10,7 @@ import click
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _AGE = re.compile(r"([0-9]{1,9})([smhd])")
-_SHOWN = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_SHOWN = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (0.001, "ms"))
 
 
 def moment(text: str, option: str) -> str:
@@ -54,7 +54,7 @@ def span(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     size, unit = next(((size, unit) for size, unit in _SHOWN if seconds >= size), _SHOWN[-1])
-    return f"{seconds / size:.0f} {unit}" if seconds >= 1 else f"{seconds:.1f} s"
+    return f"{seconds / size:.0f} {unit}"
 
 
 def _seconds(found: re.Match[str]) -> int:

@@ -77,8 +77,8 @@ def test_what_passed_between_two_moments_is_seconds_or_unknown(
     "seconds, said",
     [
         (None, "-"),
-        (0, "0.0 s"),
-        (0.26, "0.3 s"),
+        (0, "0 ms"),
+        (0.0384, "38 ms"),
         (1, "1 s"),
         (59.4, "59 s"),
         (60, "1 min"),
