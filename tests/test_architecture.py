@@ -13,8 +13,8 @@ ORDER = ("golden", "replay", "cli")  # each may import itself and what stands be
 # Felt at every start when imported at the top; nothing else may be imported inside a function.
 SLOW_NAMES = (
     "asyncio concurrent cryptography ctypes deepdiff difflib importlib inspect json keyring locale logging"
-    " multiprocessing pathlib pdb platform platformdirs random rich secrets signal ssl subprocess sysconfig tempfile"
-    " tomlkit tomllib traceback yaml"
+    " multiprocessing pathlib pdb platform platformdirs random rich secrets signal ssl stamina subprocess sysconfig"
+    " tempfile tomlkit tomllib traceback yaml"
 )
 SLOW = set(SLOW_NAMES.split())
 HOMES = {  # what a module can do: the only modules that may
@@ -25,8 +25,12 @@ HOMES = {  # what a module can do: the only modules that may
     "keyring": r"golden\.sources$",
     "os.environ": r"cli\.settings$",
     "print": r"cli\.",
+    "psycopg": r"replay\.checkpoints\.server$",
+    "psycopg_pool": r"replay\.checkpoints\.server$",
     "random": r"replay\.(retry|context)$",
     "rich": r"cli\.",
+    "sqlite3": r"replay\.checkpoints\.sqlite$",
+    "stamina": r"replay\.checkpoints\.server$",
     "tomlkit": r"golden\.keyfile$",
 }
 PATHS = [path.relative_to(ROOT) for package in ORDER for path in sorted((ROOT / package).rglob("*.py"))]
