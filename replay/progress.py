@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import Collection
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -16,8 +17,37 @@ from msgspec.structs import replace
 from golden.clock import timestamp
 from golden.errors import StoreError, UsageError
 from golden.event import RunEnd, RunStart, StepData
-from golden.recorder import Recorder
 from replay.checkpoints.contract import RUNNING, Checkpoint, CheckpointStore, CheckpointVersionConflictError, StepOutput
+
+
+class Written(Protocol):
+    """The golden file that a checkpoint is about; a Recorder is one."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+
+    @property
+    def file_id(self) -> str:
+        """The file's id."""
+
+    @property
+    def events(self) -> int:
+        """How many lines it has."""
+
+    def sync(self) -> None:
+        """Make them durable."""
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """A file that has all its lines, durable."""
+
+    run_id: str
+    file_id: str
+    events: int
+
+    def sync(self) -> None:
+        """See `Written`."""
 
 
 class Saving(msgspec.Struct, frozen=True):
@@ -38,7 +68,7 @@ class Saving(msgspec.Struct, frozen=True):
 class Progress:
     """How far one run has come. `begin` stores it for the first time, `take_over` goes on with what is stored."""
 
-    def __init__(self, saving: Saving, recorder: Recorder, folder: str, checkpoint: Checkpoint) -> None:
+    def __init__(self, saving: Saving, recorder: Written, folder: str, checkpoint: Checkpoint) -> None:
         self._store = saving.store
         self._interval = saving.interval
         self._recorder = recorder
@@ -52,7 +82,7 @@ class Progress:
         self._cost = 0
 
     @classmethod
-    def begin(cls, saving: Saving, recorder: Recorder, folder: str, start: RunStart, at: str) -> Progress:
+    def begin(cls, saving: Saving, recorder: Written, folder: str, start: RunStart, at: str) -> Progress:
         """Store the first checkpoint of a run whose `run_start` is written.
 
         Raises:
@@ -64,7 +94,7 @@ class Progress:
         return progress
 
     @classmethod
-    def take_over(cls, saving: Saving, recorder: Recorder, folder: str, start: RunStart, at: str) -> Progress:
+    def take_over(cls, saving: Saving, recorder: Written, folder: str, start: RunStart, at: str) -> Progress:
         """Go on with the checkpoint of a run that was killed; the run's lock is held, so nobody here works on it.
 
         Raises:
@@ -138,7 +168,7 @@ def refuse_ahead(checkpoint: Checkpoint, file_id: str, events: int) -> None:
         )
 
 
-def _first(recorder: Recorder, folder: str, start: RunStart, at: str) -> Checkpoint:
+def _first(recorder: Written, folder: str, start: RunStart, at: str) -> Checkpoint:
     return Checkpoint(
         run_id=recorder.run_id,
         workflow_id=start.spec_id or "",

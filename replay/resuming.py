@@ -22,10 +22,11 @@ from golden.recording import Record, Recording
 from golden.store import Store
 from golden.unfinished import Unfinished, open_unfinished
 from replay.budget import Ceilings
+from replay.checkpoints.contract import RUNNING
 from replay.interrupts import Interrupts
 from replay.past import Past, carried_over, recorded
 from replay.policy import Policy
-from replay.progress import Progress, refuse_ahead
+from replay.progress import Progress, Sealed, refuse_ahead
 from replay.runner import (
     SEED_SCHEME,
     Course,
@@ -114,6 +115,7 @@ def resume(run_id: str, host: Host, terms: Terms | None = None) -> Recording:
                 return _go_on(past, host, [change for change in CHANGES if change in found])
             _end(past, host).close()
     ended = Recording.open(file, host.store.read())
+    _settle(ended, host)
     if ended.statement.status == "completed" and terms.checkpoint is None:
         if host.observer:
             host.observer.note(f"run {run_id} has completed: there is nothing to resume")
@@ -221,7 +223,7 @@ def _still_to_carry(past: Unfinished, spec: Spec, host: Host) -> list[Record]:
     """Return what a run that resumes another, and was killed while it carried steps over, has yet to carry over."""
     came_from = past.start.resumed_from
     # They come first: once anything else stands in the file, all of them do.
-    if not came_from or past.pending or not all(record.step.carried for record in recorded(past)):
+    if not came_from or not all(record.step.carried for record in recorded(past)):
         return []
     with Recording.open(host.store.file(came_from.run_id), host.store.read()) as source:
         if (source.statement.file_id, source.statement.sha256) != (came_from.file_id, came_from.sha256):
@@ -245,6 +247,20 @@ def _end(past: Unfinished, host: Host) -> Recording:
             progress.step(record.step)
         progress.end(past.ended)
     return Recording.open(path, host.store.read())
+
+
+def _settle(ended: Recording, host: Host) -> None:
+    """Bring the checkpoint of a run to its end whose recorder was killed between its seal and that."""
+    found = host.saving.store.load(ended.run_id) if host.saving is not None else None
+    if host.saving is None or found is None or found.status != RUNNING or ended.end is None:
+        return
+    statement = ended.statement
+    refuse_ahead(found, statement.file_id, statement.events)
+    sealed = Sealed(statement.run_id, statement.file_id, statement.events)
+    progress = Progress.take_over(host.saving, sealed, str(host.store.directory), ended.start, ended.timestamp)
+    for record in recorded(ended):
+        progress.step(record.step)
+    progress.end(ended.end)
 
 
 def _anew(
