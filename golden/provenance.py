@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 
 from golden.chain import Walk
 from golden.errors import FormatError, GoldenError
@@ -71,11 +72,10 @@ def signed_by(fd: int) -> set[str]:
     """Return the kids that the `golden` members of the file `fd` name, none of them checked, up to what is no event."""
     splitter = Splitter()
     found: set[str] = set()
-    try:
+    with suppress(FormatError):
         for block in blocks(fd):
-            found |= {signing.kid for signing in _signing(splitter.feed(block))}
-    except FormatError:
-        pass
+            for signing in _signing(splitter.feed(block)):
+                found.add(signing.kid)
     return found
 
 

@@ -4,7 +4,7 @@ Nothing here judges; a test says what it expects.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -51,8 +51,9 @@ from golden.ledger import (
     signed_line,
 )
 from golden.recorder import open_recorder
-from golden.recording import Recording
+from golden.recording import Record, Recording
 from golden.store import GoldenFile, Store
+from golden.unfinished import open_unfinished
 from golden.volatile import Volatile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -200,6 +201,38 @@ def record(store: Store, run_id: str, events: Iterable[Data], *, sealed: bool = 
         if sealed:
             recorder.seal()
     return store.file(run_id)
+
+
+def broken_off(store: Store, run_id: str, events: Iterable[Data], *, half: bytes = b"") -> GoldenFile:
+    """Record a run whose recorder dies: there is no seal, and `half` a line may stand at its end."""
+    file = record(store, run_id, events, sealed=False)
+    with file.path.open("ab") as out:
+        out.write(half)
+    return file
+
+
+def go_on(store: Store, run_id: str, events: Sequence[Data], *, sealed: bool = True) -> list[EffectData]:
+    """Resume a run from wherever it broke off, as an engine does; return the calls that the world was asked for.
+
+    `events` are those of the undisturbed run: steps that stand in the file are kept, of a step that was under way the
+    calls are answered from the file as far as they stand there.
+    """
+    asked = []
+    with open_unfinished(store, run_id) as past:
+        done = {record.step.index for record in past.records() if isinstance(record, Record)}
+        pending = {(x.index, x.attempt, x.call): x for effects in past.pending.values() for x in effects}
+        left = [data for data in events[1:] if getattr(data, "index", None) not in done]
+        steps = [data.index for data in left if isinstance(data, StepData)]
+        recorder = past.recorder([], min(steps, default=len(done)))
+        for data in left if past.ended is None else ():
+            answer: Data = data
+            if isinstance(data, EffectData):
+                answer = pending.get((data.index, data.attempt, data.call), data)
+                asked += [data] if answer is data else []
+            recorder.write(answer, duration(answer))
+        if sealed:
+            recorder.seal()
+    return asked
 
 
 def forge(

@@ -407,6 +407,22 @@ def test_the_revocations_of_a_ledger_reach_the_keyring_in_force(folder: Path) ->
     assert found.written == {B.kid: 1}
 
 
+def test_a_revoked_key_proves_nothing_of_what_was_sealed_after_it_was_to_be_trusted(folder: Path) -> None:
+    three, four = (statement_of(run_id, b"x", 1, bytes(32)) for run_id in ("r-3", "r-4"))
+    scribe = Scribe(B).opened(B, "r-1").sealed(B, ONE).opened(A, "r-2")
+    scribe.sealed(A, three).add(A, Accept, run_id="r-4", file_id=FILE_ID, seal=four, reason="seen")
+    for believed, doubted in ((3, {"r-2", "r-3", "r-9"}), (4, {"r-2", "r-3", "r-9"}), (5, {"r-2", "r-9"})):
+        scribe.revoked(A, B, believed).write(folder)
+        found = seen(folder)
+        scribe.lines.pop()
+        assert found.finding is None
+        named = {run_id for run_id in ("r-1", "r-2", "r-3", "r-4", "r-9") if found.doubted(run_id)}
+        assert named == doubted
+        assert all(found.doubted(run_id) == {B.kid} for run_id in named)
+    scribe.write(folder)
+    assert seen(folder).doubted("r-3") == set()
+
+
 # What the ledger says of a file
 
 

@@ -21,10 +21,11 @@ from golden.chain import split_line
 from golden.clock import timestamp
 from golden.directory import Directory
 from golden.errors import FormatError, KeyringError, StoreError, TamperedError, UsageError
-from golden.event import Data
+from golden.event import Data, parse_event
 from golden.keyring import HmacKey, Keyring, key_from
 from golden.ledger import Create, Draft, KeyState, Open, Sealed, draft
-from golden.recorder import open_recorder
+from golden.recorder import Recorder, open_recorder
+from golden.recording import Record
 from golden.seal import statement_line
 from golden.store import Store
 from golden.verdict import verify, verify_file
@@ -78,6 +79,87 @@ def test_an_event_is_durable_before_write_returns(tmp_path: Path, monkeypatch: p
     with open_recorder(runs.store_in(tmp_path, durability="always"), "r-1") as recorder:
         recorder.write(runs.start())
         assert calls.names == ["write", "fdatasync"]
+
+
+@pytest.mark.parametrize(
+    "durability, first, second, again",
+    [
+        ("always", ["write", "fdatasync", "fsync"], ["write", "fdatasync"], []),
+        ("seal", ["write", "fsync", "fsync"], ["write", "fsync"], []),
+        ("never", ["write"], ["write"], []),
+    ],
+)
+def test_who_relies_on_an_event_elsewhere_can_have_it_and_its_file_made_durable(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    durability: str,
+    first: list[str],
+    second: list[str],
+    again: list[str],
+) -> None:
+    calls = Calls(monkeypatch)
+    with open_recorder(runs.store_in(tmp_path, durability=durability), "r-1") as recorder:
+        for expected, data in ((first, EVENTS[0]), (second, EVENTS[1]), (again, None)):
+            calls.names.clear()
+            if data is not None:
+                recorder.write(data, runs.duration(data))
+            recorder.sync()
+            assert calls.names == expected
+
+
+def test_after_a_sync_that_failed_nothing_is_relied_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with open_recorder(runs.store_in(tmp_path, durability="seal"), "r-1") as recorder:
+        recorder.write(EVENTS[0])
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", fails)
+            with pytest.raises(StoreError, match="Input/output error"):
+                recorder.sync()
+        # The system may say now that all is well, and have dropped what it could not write.
+        for last in (recorder.sync, recorder.seal, lambda: recorder.write(runs.end())):
+            with pytest.raises(StoreError, match="broken off"):
+                last()
+
+
+def test_a_recorder_says_how_far_it_is_and_in_which_file(store: Store) -> None:
+    with open_recorder(store, "r-1") as recorder:
+        for count, data in enumerate(EVENTS):
+            assert recorder.events == count
+            recorder.write(data, runs.duration(data))
+    header = decode(store.file("r-1").path.read_bytes().splitlines()[0])
+    assert recorder.file_id == header["golden"]["file_id"]
+
+
+def test_events_come_from_any_thread(store: Store) -> None:
+    gate = threading.Barrier(8)
+
+    def writes(recorder: Recorder, first: int) -> None:
+        gate.wait()
+        for index in range(first, first + 25):
+            recorder.write(runs.effect(index, 0, index), 1)
+            recorder.write(runs.step(index, index), 1)
+            recorder.sync()
+
+    with open_recorder(store, "r-1") as recorder:
+        recorder.write(runs.start())
+        threads = [threading.Thread(target=writes, args=(recorder, first)) for first in range(0, 200, 25)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert recorder.events == 401
+        recorder.write(runs.end())
+        recorder.seal()
+    assert verify(store.file("r-1").path, store.keyring).verdict == "intact"
+    lines = [parse_event(line) for line in store.file("r-1").path.read_bytes().splitlines()]
+    assert [event.seq for event in lines] == list(range(402))
+    assert [event.timestamp for event in lines] == sorted(event.timestamp for event in lines)
+    with runs.opened(store.file("r-1")) as recording:
+        found = [item for item in recording.records() if isinstance(item, Record)]
+    assert sorted(item.step.index for item in found) == list(range(200))
+    assert all(len(item.effects) == 1 for item in found)
 
 
 def test_the_seal_states_what_was_written(store: Store) -> None:

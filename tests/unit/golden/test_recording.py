@@ -170,6 +170,21 @@ def test_effects_of_a_step_that_never_ended_belong_to_no_record(store: Store) ->
     assert brief(found) == [(0, b"1", [])]
 
 
+def test_effects_that_a_resumption_found_under_way_belong_to_no_record(store: Store) -> None:
+    found = records(
+        store,
+        runs.effect(0, 0, "kept"),
+        runs.step(0, 1),
+        runs.effect(1, 0, "old"),
+        runs.effect(1, 1, "never asked again"),
+        runs.resume(1),
+        runs.effect(1, 0, "old"),
+        runs.step(1, 2),
+        runs.end(),
+    )
+    assert brief(found) == [(0, b"1", [b'"kept"']), (1, b"2", [b'"old"'])]
+
+
 def test_steps_that_ran_side_by_side_keep_their_own_effects(store: Store) -> None:
     found = records(
         store,
