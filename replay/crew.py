@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from golden.errors import StoreError
+
 Work = Callable[[], Any]
 
 
@@ -19,31 +21,42 @@ class LeftBehindError(BaseException):
 
 
 class _Worker:
-    """One thread and what it is to do next; `gone` once nobody waits for it."""
+    """One thread and what it is to do next; `wake` ends its waiting for what is not Python code."""
 
     def __init__(self, crew: Crew) -> None:
         self.inbox: queue.SimpleQueue[tuple[int, Work] | None] = queue.SimpleQueue()
-        self.gone = False
+        self.wake: Callable[[], object] | None = None
         self._crew = crew
         # A daemon: a hung step does not keep the process from ending.
         self.thread = threading.Thread(target=self._run, name="golden-step", daemon=True)
-        self.thread.start()
+        try:
+            self.thread.start()
+        except RuntimeError as error:
+            raise StoreError(
+                f"no thread can be started for a step: {error}",
+                hint="let fewer steps run side by side, or raise the limit of processes",
+            ) from None
 
     def _run(self) -> None:
+        self._crew.here.worker = self
         with suppress(LeftBehindError):
-            try:
-                while (job := self.inbox.get()) is not None:
-                    number, work = job
-                    result, error = None, None
-                    try:
-                        result = work()
-                    except BaseException as raised:  # noqa: BLE001  it belongs to whoever waits for the work
-                        error = raised
-                    if self.gone:
-                        break
-                    self._crew.done.put((number, self, result, error))
-            finally:
+            self._work()
+        # Whoever is left behind while it ends is told so only here.
+        ended = False
+        while not ended:
+            with suppress(LeftBehindError):
                 self._crew.at_end()
+                ended = True
+
+    def _work(self) -> None:
+        while (job := self.inbox.get()) is not None:
+            number, work = job
+            result, error = None, None
+            try:
+                result = work()
+            except BaseException as raised:  # noqa: BLE001  it belongs to whoever waits for the work
+                error = raised
+            self._crew.done.put((number, self, result, error))
 
 
 class Crew:
@@ -52,14 +65,25 @@ class Crew:
     def __init__(self, at_end: Callable[[], None]) -> None:
         self.at_end = at_end
         self.done: queue.SimpleQueue[tuple[int, _Worker, Any, BaseException | None]] = queue.SimpleQueue()
+        self.here = threading.local()
         self._idle: list[_Worker] = []
         self._busy: dict[int, _Worker] = {}
 
     def begin(self, number: int, work: Work) -> None:
-        """Run `work` in a thread; `take` gives what it returns, by its number."""
+        """Run `work` in a thread; `take` gives what it returns, by its number.
+
+        Raises:
+            StoreError: the system has no thread left.
+        """
         worker = self._idle.pop() if self._idle else _Worker(self)
         self._busy[number] = worker
         worker.inbox.put((number, work))
+
+    def waits_by(self, wake: Callable[[], object]) -> None:
+        """Note how the calling thread is woken where it waits for something that is not Python code."""
+        worker: _Worker | None = getattr(self.here, "worker", None)
+        if worker is not None:
+            worker.wake = wake
 
     def take(self, seconds: float | None) -> tuple[int, Any] | None:
         """Return (number, result) of what has ended, raise what it raised, or return None after so many seconds."""
@@ -70,21 +94,25 @@ class Crew:
         if self._busy.get(number) is not worker:
             # It ended just before it was left behind.
             return None
-        del self._busy[number]
+        # In this order: whoever breaks in between finds it busy, and leaves it behind.
         self._idle.append(worker)
+        del self._busy[number]
         if error is not None:
             raise error
         return number, result
 
     def leave_behind(self, number: int) -> None:
         """Wait for that work no more, and end its thread as soon as it runs Python code again."""
-        worker = self._busy.pop(number)
-        worker.gone = True
         # Slow to import, and few steps ever overstay.
         import ctypes
 
+        worker = self._busy.pop(number)
         place = ctypes.c_ulong(worker.thread.ident or 0)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(place, ctypes.py_object(LeftBehindError))
+        # Only now, for a thread that has ended could hear of it no more; it may wait for work by then.
+        worker.inbox.put(None)
+        if worker.wake is not None:
+            worker.wake()
 
     def close(self) -> None:
         """Send the idle home, and leave the others behind."""
