@@ -308,7 +308,8 @@ def _line_of(output: StepOutput) -> bytes:
         )
     )
     try:
-        good = b"\n" not in line and _line.decode(line)
+        # What is put there as it is must come back so, on one line and as one member.
+        good = b"\n" not in line and _output_of(line + b"\n") == output
     except (msgspec.MsgspecError, UnicodeDecodeError):
         good = False
     if not good:
