@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from cli.running import tell
 from golden.errors import GoldenError
 from golden.repair import Damage, damage, start_ledger
 from golden.repair import recover as take_note
-from golden.store import check_run_id
+from golden.store import Store, check_run_id
 from golden.unfinished import open_unfinished
 from replay.progress import Saving
 from replay.resuming import recover as end_run
@@ -101,18 +102,14 @@ def _end(session: Session, run_id: str, *, yes: bool, dry_run: bool) -> int:
     out, settings = session.out, session.settings
     store = settings.store()
     store.keyring.active  # noqa: B018  refuses where there is none
-    with open_unfinished(store, run_id) as past:
-        done = past.count
-        what = f"seal run {run_id} with the {counted(done, 'event')} it has, as interrupted"
-        if past.ended is not None:
-            what = f"seal run {run_id}, which is {past.ended.status} and lacks nothing but its seal"
-        if past.dropped is not None:
-            what += f", and cut off {counted(past.dropped.bytes, 'byte')} of a line that was never finished"
-    if dry_run:
+    what = None if os.path.exists(f"{store.file(run_id).place}.sig") else _about(store, run_id)
+    if what is not None and dry_run:
         out.answer(f"would {safe(what)}")
+    elif what is not None:
+        agree(out, f"{what}? (`golden resume {run_id}` would go on with it)", yes=yes)
+    if dry_run:
         out.answer(bold("dry run: nothing was done"))
         return 0
-    agree(out, f"{what}? (`golden resume {run_id}` would go on with it)", yes=yes)
     saving = None
     try:
         saving = Saving(settings.open_checkpoints())
@@ -125,3 +122,14 @@ def _end(session: Session, run_id: str, *, yes: bool, dry_run: bool) -> int:
         anchor = session.keep(store.read())
         tell(out, "recover", recording, store.file(run_id).place, anchor)
     return 0
+
+
+def _about(store: Store, run_id: str) -> str:
+    """Return in words what ending a dead run comes to; raises as `open_unfinished` does."""
+    with open_unfinished(store, run_id) as past:
+        what = f"seal run {run_id} with the {counted(past.count, 'event')} it has, as interrupted"
+        if past.ended is not None:
+            what = f"seal run {run_id}, which is {past.ended.status} and lacks nothing but its seal"
+        if past.dropped is not None:
+            what += f", and cut off {counted(past.dropped.bytes, 'byte')} of a line that was never finished"
+    return what

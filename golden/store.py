@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from golden.directory import Directory, no_ledger
-from golden.errors import StoreError, UsageError
+from golden.errors import LimitError, StoreError, UsageError
 from golden.event import RUN_ID
 from golden.files import (
     CREATE,
@@ -28,6 +28,7 @@ from golden.files import (
     sweep,
     write_all,
 )
+from golden.lines import first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,8 @@ RESERVED = ("ledger", "rotate")
 DURABILITIES = ("always", "seal", "never")
 _RUN_ID = re.compile(RUN_ID)
 _SHORT = 4096
+# With them every recording begins.
+_FIRST_BYTES = b'{"data":{"budget_snapshot":{'
 
 
 def is_run_id(text: str) -> bool:
@@ -155,6 +158,23 @@ class Store:
         """Return the place of a run's golden file; raises UsageError for what is no run id."""
         return GoldenFile(self.folder, check_run_id(run_id))
 
+    def is_begun(self, run_id: str) -> bool:
+        """Whether there is anything of a run: a seal, a whole line, or bytes that are not the beginning of one."""
+        file = self.file(run_id)
+        if os.path.lexists(f"{file.place}.sig"):
+            return True
+        try:
+            fd = open_regular(file.place)
+            if fd is None:
+                return False
+            try:
+                start = os.pread(fd, len(_FIRST_BYTES), 0)
+                return not _FIRST_BYTES.startswith(start) or first_line(fd) is not None
+            finally:
+                os.close(fd)
+        except (StoreError, LimitError):
+            return True
+
     def read(self) -> Directory:
         """Return the directory as its ledger sees it now."""
         if self._read is None:
@@ -226,6 +246,10 @@ class Store:
                 raise UsageError(
                     f"run {run_id} has a seal without a file", hint="restore it, or choose another run id (--run-id)"
                 )
+            if known is None and not self.is_begun(run_id):
+                # Its recorder was killed before the first line was whole.
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
             try:
                 fd = os.open(name, CREATE, 0o640, dir_fd=folder)
             except FileExistsError:

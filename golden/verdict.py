@@ -367,7 +367,7 @@ def _judge_unsealed(judged: Judge, file: GoldenFile, fd: int, line: bytes | None
         return judged(
             "torn",
             "no complete line",
-            "nothing was recorded: `golden quarantine` sets it apart, then record the run again",
+            "nothing was recorded: record the run again, it takes the file's place",
         )
     header = parse_header(line)
     if header is None or header.golden is None or header.version is None or header.version < 1:

@@ -19,6 +19,7 @@ from golden.canonical import decode
 from golden.errors import StoreError, UsageError
 from golden.event import FORMAT, ResumedFrom, RunStart
 from golden.recording import Record, Recording
+from golden.repair import finish
 from golden.store import Store
 from golden.unfinished import Unfinished, open_unfinished
 from replay.budget import Ceilings
@@ -85,7 +86,7 @@ def latest(store: Store, run_id: str) -> str:
     """Return the id of the last run that resumed `run_id`, or `run_id` where none did."""
     root, number = _root(run_id)
     found = run_id
-    while store.file(f"{root}.r{number + 1}").path.exists():
+    while store.is_begun(f"{root}.r{number + 1}"):
         number += 1
         found = f"{root}.r{number}"
     return found
@@ -107,15 +108,13 @@ def resume(run_id: str, host: Host, terms: Terms | None = None) -> Recording:
     asked, run_id = run_id, latest(host.store, run_id)
     if host.observer and run_id != asked:
         host.observer.note(f"run {asked} was resumed as {run_id}")
-    file = host.store.file(run_id)
-    if not file.seal_path.exists():
+    if not _is_sealed(run_id, host):
         with open_unfinished(host.store, run_id) as past:
             found = _changes(past.start, run_id, host, terms)
             if past.ended is None and terms.checkpoint is None and not _needs_new_file(past, found, host):
                 return _go_on(past, host, [change for change in CHANGES if change in found])
             _end(past, host).close()
-    ended = Recording.open(file, host.store.read())
-    _settle(ended, host)
+    ended = _ended(run_id, host)
     if ended.statement.status == "completed" and terms.checkpoint is None:
         if host.observer:
             host.observer.note(f"run {run_id} has completed: there is nothing to resume")
@@ -143,11 +142,13 @@ def fork(run_id: str, step_id: str, new_id: str, host: Host, terms: Terms | None
 def recover(run_id: str, host: Host) -> Recording:
     """End a run whose recorder died and that nobody will resume: seal it as it is, as `interrupted`.
 
-    One that was killed after its last step is `completed` or `failed`, as it was.
+    One that was killed after its last step is `completed` or `failed`, as it was; one that is sealed stays as it is.
 
     Raises:
         As `resume`; nothing is run.
     """
+    if _is_sealed(run_id, host):
+        return _ended(run_id, host)
     with open_unfinished(host.store, run_id) as past:
         return _end(past, host)
 
@@ -249,8 +250,25 @@ def _end(past: Unfinished, host: Host) -> Recording:
     return Recording.open(path, host.store.read())
 
 
+def _is_sealed(run_id: str, host: Host) -> bool:
+    return host.store.file(run_id).seal_path.exists()
+
+
+def _ended(run_id: str, host: Host) -> Recording:
+    """Return the recording of a sealed run, after saying elsewhere too what a killed recorder did not get to."""
+    directory = host.store.read()
+    finish(directory)
+    ended = Recording.open(host.store.file(run_id), directory)
+    try:
+        _settle(ended, host)
+    except BaseException:
+        ended.close()
+        raise
+    return ended
+
+
 def _settle(ended: Recording, host: Host) -> None:
-    """Bring the checkpoint of a run to its end whose recorder was killed between its seal and that."""
+    """Bring the checkpoint of a run that ended to its end."""
     found = host.saving.store.load(ended.run_id) if host.saving is not None else None
     if host.saving is None or found is None or found.status != RUNNING or ended.end is None:
         return

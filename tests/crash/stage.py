@@ -26,6 +26,34 @@ registry = SkillRegistry()
 def one(ctx):
     return {"read": ctx.external("read", lambda: 7)}
 """
+LONG = """\
+{"id": "s", "steps": [{"id": "one", "skill_id": "one", "inputs": {"n": 1}},
+ {"id": "two", "skill_id": "two", "inputs": {"drawn": "${one.drawn}"}}, {"id": "three", "skill_id": "one"}]}
+"""
+FALLIBLE = """\
+import os
+from pathlib import Path
+
+from replay import SkillRegistry
+
+registry = SkillRegistry()
+
+
+@registry.skill("one", version="1")
+def one(ctx):
+    return {"read": ctx.external("read", lambda: 7), "drawn": ctx.random.random()}
+
+
+@registry.skill("two", version="1")
+def two(ctx):
+    found = ctx.external("read", lambda: 8)
+    if Path("KILL").exists():
+        Path("KILL").unlink()
+        os.kill(os.getpid(), 9)
+    if Path("FAIL").exists():
+        raise ValueError(found)
+    return found
+"""
 # What a torn ledger, or a half import, leaves for whoever wants to see it.
 _SET_APART = re.compile(r"quarantine/(ledger\.jsonl\.|<moment>/good-)")
 _LEFT = re.compile(r"golden quarantine ([A-Za-z0-9-]+)")
@@ -57,7 +85,7 @@ class Scene(NamedTuple):
     @property
     def settled(self) -> list[str]:
         """The files, without what is left over and what was kept of a torn ledger."""
-        passing = (".tmp", ".lock")
+        passing = (".tmp", ".lock", "-wal", "-shm")
         return [name for name in self.files if not name.endswith(passing) and not _SET_APART.match(name)]
 
 
@@ -65,6 +93,35 @@ def _record(world: World) -> tuple[str, ...]:
     (world.here / "spec.json").write_text(SPEC)
     (world.here / "skills.py").write_text(SKILLS)
     return ("record", "spec.json", "--run-id", "d", "--seed", "7", "--skills", "skills.py")
+
+
+def _killed(world: World) -> None:
+    """Have a run killed in the middle of its second step, whose call is answered by then."""
+    (world.here / "spec.json").write_text(LONG)
+    (world.here / "skills.py").write_text(FALLIBLE)
+    (world.here / "KILL").touch()
+    done = world.golden("record", "spec.json", "--run-id", "d", "--seed", "7", "--skills", "skills.py")
+    assert done.code == -9, done
+
+
+def _resume_killed(world: World) -> tuple[str, ...]:
+    _killed(world)
+    return ("resume", "d", "--skills", "skills.py")
+
+
+def _resume_failed(world: World) -> tuple[str, ...]:
+    (world.here / "spec.json").write_text(LONG)
+    (world.here / "skills.py").write_text(FALLIBLE)
+    (world.here / "FAIL").touch()
+    done = world.golden("record", "spec.json", "--run-id", "d", "--seed", "7", "--skills", "skills.py")
+    assert done.code == 1, done
+    (world.here / "FAIL").unlink()
+    return ("resume", "d", "--skills", "skills.py")
+
+
+def _recover_run(world: World) -> tuple[str, ...]:
+    _killed(world)
+    return ("recover", "d", "--yes")
 
 
 def _scheduled(world: World) -> tuple[str, ...]:
@@ -178,6 +235,9 @@ def _revoke(world: World) -> tuple[str, ...]:
 
 PLAYS = {
     "record": Play(_record, (0, 2)),
+    "resume a killed run": Play(_resume_killed),
+    "resume a failed run": Play(_resume_failed),
+    "recover a dead run": Play(_recover_run, (0, 2)),
     "rotate scheduled": Play(_scheduled),
     "rotate scheduled, two keys": Play(_scheduled, init=()),
     "rotate compromised": Play(_compromised, (3,)),

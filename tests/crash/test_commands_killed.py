@@ -3,11 +3,14 @@
 import re
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from golden.directory import Directory
+from golden.recording import Recording
 from tests.crash.stage import PLAYS, Play, Stage
-from tests.stories.world import Server, fold, of
+from tests.stories.world import Server, World, fold, of
 
 GOOD = of("intact", "a", "b", "c")
 KILLED = -9
@@ -70,7 +73,9 @@ def test_a_record_killed_at_any_call_leaves_a_prefix_or_the_whole_and_holds_nobo
         stage.reset()
         case = f"{way} {n} {calls[n - 1]}"
         assert world.golden(*stage.argv, layer={"way": way, "n": n}).code == KILLED, case
-        there = (world.goldens / "d.steps.jsonl").exists()
+        path = world.goldens / "d.steps.jsonl"
+        # Without a whole line nothing was recorded, and the run's id is free.
+        there = path.exists() and b"\n" in path.read_bytes()
         before = world.verify()
         word = before.by.get("d", "absent")
         seen.add(word)
@@ -105,6 +110,41 @@ def test_a_record_killed_at_any_call_leaves_a_prefix_or_the_whole_and_holds_nobo
 
 
 @pytest.mark.slow
+def test_a_record_killed_at_any_call_and_resumed_is_the_run_it_would_have_been(server: Server, tmp_path: Path) -> None:
+    stage = Stage(server, tmp_path, PLAYS["record"])
+    world, calls = stage.world, stage.calls()
+    expected, scene = content(world, "d"), stage.scene()
+    bad: dict[str, list[str]] = defaultdict(list)
+    for way, n in places(calls):
+        stage.reset()
+        case = f"{way} {n} {calls[n - 1]}"
+        assert world.golden(*stage.argv, layer={"way": way, "n": n}).code == KILLED, case
+        done = world.golden("resume", "d", "--skills", "skills.py")
+        path = world.goldens / "d.steps.jsonl"
+        if done.code and not (path.exists() and b"\n" in path.read_bytes()):
+            # Nothing was recorded that could be gone on with.
+            done = world.golden(*stage.argv)
+        if done.code:
+            bad[f"ended with {done.code}: {done.stderr[-200:]}"].append(case)
+            continue
+        if content(world, "d") != expected:
+            bad["it is another run"].append(case)
+        found = stage.scene()
+        if (found.said, found.settled) != (scene.said, scene.settled):
+            bad[f"it is {found}"].append(case)
+        if world.golden("replay", "d", "--skills", "skills.py").code:
+            bad["it does not replay"].append(case)
+    assert not bad, "\n".join(f"{what}\n    {', '.join(cases)}" for what, cases in bad.items())
+
+
+def content(world: World, run_id: str) -> list[Any]:
+    """Return what a run holds that is no time and no id: each step with its calls, and how it ended."""
+    directory = Directory(str(world.goldens), world.keyring())
+    with Recording.open(world.goldens / f"{run_id}.steps.jsonl", directory) as recording:
+        return list(recording.records())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rotate compromised", "rotate scheduled"])
 def test_a_rotation_killed_again_and_again_gets_through_in_the_end(server: Server, tmp_path: Path, name: str) -> None:
     stage = Stage(server, tmp_path, PLAYS[name])
@@ -120,4 +160,4 @@ def test_a_rotation_killed_again_and_again_gets_through_in_the_end(server: Serve
 def test_every_command_that_writes_has_its_play() -> None:
     assert all(isinstance(play, Play) for play in PLAYS.values())
     words = {name.split()[0].rstrip(",") for name in PLAYS}
-    assert words == {"record", "rotate", "resign", "quarantine", "recover", "ledger", "import", "keys"}
+    assert words == {"record", "resume", "rotate", "resign", "quarantine", "recover", "ledger", "import", "keys"}

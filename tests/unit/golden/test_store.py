@@ -497,3 +497,44 @@ def test_a_run_in_which_nothing_was_recorded_is_told_to_nobody(tmp_path: Path) -
         pass
     assert [type(line) for line in said(store.directory)] == [Create]
     assert seen(store) == ["ledger.jsonl"]
+
+
+@pytest.mark.parametrize("share", [0, 1, 10, 26, 27, 400])
+def test_file_whose_recorder_died_within_its_first_line_is_taken_over(tmp_path: Path, share: int) -> None:
+    store = runs.store_in(tmp_path, ledger=True)
+    with open_recorder(store, "whole") as recorder:
+        recorder.write(EVENTS[0])
+    line = store.file("whole").path.read_bytes()
+    store.file("r-1").path.write_bytes(line[:share])
+    assert not store.is_begun("r-1")
+    with open_recorder(store, "r-1") as recorder:
+        for event in EVENTS:
+            recorder.write(event)
+        recorder.seal()
+    assert verify(store.file("r-1").path, store.read()).verdict == "intact"
+
+
+@pytest.mark.parametrize("there", ["a whole line", "other bytes", "a seal", "a ledger line", "a link", "a folder"])
+def test_what_may_be_evidence_is_not_taken_over(tmp_path: Path, there: str) -> None:
+    store = runs.store_in(tmp_path, ledger=True)
+    with open_recorder(store, "r-1" if there == "a ledger line" else "whole") as recorder:
+        recorder.write(EVENTS[0])
+    path = store.file("r-1").path
+    start = store.file("r-1" if there == "a ledger line" else "whole").path.read_bytes()[:300]
+    match there:
+        case "a whole line":
+            path.write_bytes(store.file("whole").path.read_bytes())
+        case "other bytes":
+            path.write_bytes(b"notes of mine")
+        case "a link":
+            path.symlink_to(tmp_path / "elsewhere")
+        case "a folder":
+            path.mkdir()
+        case _:
+            path.write_bytes(start)
+    if there == "a seal":
+        store.file("r-1").seal_path.write_bytes(b"")
+    before = path.lstat()
+    with pytest.raises(UsageError, match="exists"), open_recorder(store, "r-1"):
+        pass
+    assert path.lstat() == before
