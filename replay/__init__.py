@@ -1,4 +1,4 @@
-"""Execution: recording a run of a spec with skills, and replaying it."""
+"""Execution: recording a run of a spec with skills, replaying it, and going on with one that did not end well."""
 
 from __future__ import annotations
 
@@ -6,36 +6,66 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from replay.checkpoints.contract import CheckpointStore, CheckpointVersionConflictError
+    from replay.checkpoints.file import FileCheckpointStore
+    from replay.checkpoints.memory import MemoryCheckpointStore
+    from replay.checkpoints.postgres import PostgresCheckpointStore
+    from replay.checkpoints.sqlite import SqliteCheckpointStore
     from replay.context import Context
+    from replay.controls import Controls
     from replay.divergence import Divergence
     from replay.effects import EffectError
+    from replay.policy import Policy
     from replay.replayer import Replay, replay
-    from replay.runner import record
+    from replay.resuming import ChangedError, Terms, fork, recover, resume
+    from replay.runner import Host, record
     from replay.skill import SkillRegistry
     from replay.spec import Spec, Step, load_spec
 
 _HOMES = {
+    "checkpoints.contract": ("CheckpointStore", "CheckpointVersionConflictError"),
+    "checkpoints.file": ("FileCheckpointStore",),
+    "checkpoints.memory": ("MemoryCheckpointStore",),
+    "checkpoints.postgres": ("PostgresCheckpointStore",),
+    "checkpoints.sqlite": ("SqliteCheckpointStore",),
     "context": ("Context",),
+    "controls": ("Controls",),
     "divergence": ("Divergence",),
     "effects": ("EffectError",),
+    "policy": ("Policy",),
     "replayer": ("Replay", "replay"),
-    "runner": ("record",),
+    "resuming": ("ChangedError", "Terms", "fork", "recover", "resume"),
+    "runner": ("Host", "record"),
     "skill": ("SkillRegistry",),
     "spec": ("Spec", "Step", "load_spec"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ChangedError",
+    "CheckpointStore",
+    "CheckpointVersionConflictError",
     "Context",
+    "Controls",
     "Divergence",
     "EffectError",
+    "FileCheckpointStore",
+    "Host",
+    "MemoryCheckpointStore",
+    "Policy",
+    "PostgresCheckpointStore",
     "Replay",
     "SkillRegistry",
     "Spec",
+    "SqliteCheckpointStore",
     "Step",
+    "Terms",
+    "fork",
     "load_spec",
     "record",
+    "recover",
     "replay",
+    "resume",
 ]
 
 
