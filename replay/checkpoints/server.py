@@ -39,8 +39,8 @@ _REASONS: dict[type[psycopg.Error], tuple[str, str]] = {
     errors.QueryCanceled: (f"took longer than {STATEMENT_SECONDS} seconds", "see what else the server is doing"),
     errors.LockNotAvailable: (f"kept a row locked for {LOCK_SECONDS} seconds", "see who holds it (pg_locks)"),
 }
-# Is shutting down, has crashed, cannot connect now, has no connection left; and what asks to be tried again.
-_COMING_BACK = {"57P01", "57P02", "57P03", "53300", "40001", "40P01"}
+# Has no connection left; and what asks to be tried again.
+_COMING_BACK = {"53300", "40001", "40P01"}
 
 # They would write to the terminal of whoever has not set logging up; those who have still get every line.
 for _name in ("psycopg.pool", "stamina"):
@@ -138,26 +138,17 @@ class Server:
             # Refused at once where nothing answers from the start.
             pool = self._pool()
             try:
-                with pool.connection() as connection:
-                    return work(connection, False)  # noqa: FBT003
+                return _once(pool, work, again=False)
             except psycopg.Error as error:
                 if not _is_transient(error):
                     raise
-            pool.check()
-            return self._retried(pool, work)
+            # 100 ms to import, and rarely needed.
+            from stamina import RetryingCaller
+
+            caller = RetryingCaller(attempts=None, timeout=RETRY_SECONDS, wait_initial=0.05, wait_max=1, wait_jitter=0)
+            return caller.on(_is_transient)(_once, pool, work, again=True)
         except psycopg.Error as error:
             raise self._refusal(error) from None
-
-    def _retried(self, pool: ConnectionPool[Connection], work: Callable[[Connection, bool], T]) -> T:
-        # 100 ms to import, and rarely needed.
-        from stamina import RetryingCaller
-
-        def again() -> T:
-            with pool.connection() as connection:
-                return work(connection, True)  # noqa: FBT003
-
-        caller = RetryingCaller(attempts=None, timeout=RETRY_SECONDS, wait_initial=0.05, wait_max=1, wait_jitter=0)
-        return caller.on(_is_transient)(again)
 
     def _pool(self) -> ConnectionPool[Connection]:
         opened = self._mine()
@@ -194,11 +185,20 @@ class Server:
         return StoreError(f"{self.place} does not answer: {_reason(error)}", hint=_DOWN)
 
 
+def _once(pool: ConnectionPool[Connection], work: Callable[[Connection, bool], T], *, again: bool) -> T:
+    if again:
+        # What ended one session has ended those that lie idle.
+        pool.drain()
+    with pool.connection() as connection:
+        return work(connection, again)
+
+
 def _is_transient(error: Exception) -> bool:
     """Whether the same may go well in a moment: the connection was lost, or the server is busy with itself."""
     if not isinstance(error, psycopg.OperationalError):
         return False
-    return error.sqlstate is None or error.sqlstate.startswith("08") or error.sqlstate in _COMING_BACK
+    # Class 08: connection exceptions; 57P: the server shuts down, has crashed, is not up yet.
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P")) or error.sqlstate in _COMING_BACK
 
 
 def _reason(error: psycopg.Error) -> str:
