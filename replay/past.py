@@ -51,6 +51,14 @@ class Past:
     def __contains__(self, index: int) -> bool:
         return index in self.records
 
+    def words(self, total: int, start: RunStart) -> str:
+        """Return what is not run again, in words; nothing where that is nothing."""
+        written, carried = len(self.written), len(self.records) - len(self.written)
+        told = [f"{written} of {total} steps are recorded"] if written or self.pending else []
+        if start.resumed_from and (carried or not written):
+            told.append(f"{carried} of {total} steps are carried over from {start.resumed_from.run_id}")
+        return ", ".join(told)
+
     @property
     def order(self) -> Order:
         """What is recorded first, in the order in which it is: so the budget stands at each step where it stood."""

@@ -320,8 +320,6 @@ def _anew(
     if before is None:
         budget.charged = _charged(was, everything) - sum(record.step.cost_cents for record in carried)
         start = replace(start, budget_snapshot=budget.snapshot())
-    if host.observer:
-        host.observer.note(f"{len(carried)} of {len(spec.steps)} steps carried over from {source.run_id}")
     root, number = _root(source.run_id)
     return begin(host, new_id or f"{root}.r{number + 1}", spec, start, Past(carried=carried))
 

@@ -220,6 +220,8 @@ class Course(msgspec.Struct):
 def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bool = True) -> None:
     """Run what is not recorded yet, and seal the file; without `live`, end it at the first step that would be run."""
     start, recorder, interrupts = course.start, course.recorder, course.interrupts
+    if host.observer and live and (words := course.past.words(len(course.spec.steps), start)):
+        host.observer.note(words)
     volatile = Volatile(start.volatile)
     volatile.hash_inputs(start.inputs)
     engine = run(
