@@ -23,7 +23,7 @@ from golden.files import open_regular
 from golden.keyring import ALGORITHMS, Key, Keyring
 from golden.ledger import Anchor, Run
 from golden.lines import BLOCK, Splitter, blocks, first_line, read_full
-from golden.provenance import began_under, is_recorded_under, is_resumed_over
+from golden.provenance import Lookout, is_recorded_under, resumed_over
 from golden.seal import (
     MAX_SEAL,
     Accepted,
@@ -120,13 +120,14 @@ class Prover:
             problem = "there is a seal but no file" if sealed else "the ledger knows this run, its file is gone"
             return Proof(Outcome(run_id, "missing", from_kid, problem=problem, hint="restore the file from backup"))
         try:
-            size, sha256, began = _digest(fd)
+            lookout = Lookout() if self._doubted(run_id) else None
+            size, sha256 = _digest(fd, lookout)
             header = parse_header(first_line(fd) or b"")
         finally:
             os.close(fd)
         found = Outcome(run_id, "unproven", from_kid, None, sha256)
         line, refused = self._line(run_id, found, size, seal, signed)
-        if line is not None and (doubt := self._doubt(found, began)):
+        if line is not None and lookout and lookout.seen and (doubt := self._doubt(found)):
             line, refused = None, doubt
         if line is None:
             if refused is None and sealed is not None and seal is None and not is_aos_seal(sealed):
@@ -197,20 +198,22 @@ class Prover:
         trusted = {entry.kid for entry in self.directory.keyring if entry.state != "revoked"}
         return is_recorded_under(file, self.directory.keyring, trusted, found.sha256)
 
-    def _doubt(self, found: Outcome, began: str | None) -> Outcome | None:
-        """Return what a run is that was resumed when the key of the lines before may have leaked, None for others."""
-        doubted = self.directory.doubted(found.run_id) if self.directory.present else set()
-        if not doubted or found.run_id in self.accepting or (began is not None and began not in doubted):
-            return None
+    def _doubted(self, run_id: str) -> set[str]:
+        """Return the revoked keys that prove nothing of a run, none where somebody vouches for its bytes."""
+        return self.directory.doubted(run_id) if self.directory.present and run_id not in self.accepting else set()
+
+    def _doubt(self, found: Outcome) -> Outcome | None:
+        """Return what a resumed run is where a key of the lines before may have leaked by then, else None."""
         fd = open_regular(GoldenFile(self.folder, found.run_id).place)
         if fd is None:
             return None
         try:
-            if not is_resumed_over(fd, doubted, found.sha256):
-                return None
+            kid = resumed_over(fd, self._doubted(found.run_id), found.sha256)
         finally:
             os.close(fd)
-        problem = f"it was resumed after lines under {began or 'a key'}, which is revoked, and may have leaked by then"
+        if kid is None:
+            return None
+        problem = f"it was resumed after lines under {kid}, which is revoked, and may have leaked by then"
         hint = (
             "compare it with a backup; vouch for its bytes (--accept-unproven), or set it apart (`golden quarantine`)"
         )
@@ -354,15 +357,16 @@ def _from(seal: Seal | None, signed: Signed | None) -> str | None:
     return (signed.kid if signed else None) or seal.signatures[0].kid
 
 
-def _digest(fd: int) -> tuple[int, str, str | None]:
-    """Return a file's length, its SHA-256, and the key that it began under where its first line is not too long."""
-    digest, size, began = hashlib.sha256(), 0, None
-    view = memoryview(bytearray(min(BLOCK, os.fstat(fd).st_size + 1)))
+def _digest(fd: int, lookout: Lookout | None) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    buffer = bytearray(min(BLOCK, os.fstat(fd).st_size + 1))
+    view = memoryview(buffer)
     while filled := read_full(fd, view, size):
         digest.update(view[:filled])
-        began = began if size else began_under(view[:filled])
+        if lookout:
+            lookout.look(buffer, filled)
         size += filled
-    return size, digest.hexdigest(), began
+    return size, digest.hexdigest()
 
 
 def _has_ended(file: GoldenFile) -> bool:

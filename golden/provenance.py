@@ -11,15 +11,62 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from golden.chain import Walk
-from golden.errors import FormatError, GoldenError
-from golden.event import Signing, parse_event, parse_header
+from golden.errors import FormatError, GoldenError, TamperedError
+from golden.event import Signing, parse_event
 from golden.files import open_regular
 from golden.keyring import Keyring
 from golden.lines import Splitter, blocks
 from golden.store import GoldenFile
 
-# In every line with a `golden` member, and in few others.
+# In every line with a `golden` member, in every resumption, and in few others.
 _SIGNS = b'"event_type":"run_'
+_RESUMES = b'"event_type":"run_resume"'
+
+
+class Lookout:
+    """Notes, while a file is read for something else, whether it may hold a resumption."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._edge = b""
+
+    def look(self, block: bytes | bytearray, size: int) -> None:
+        """Look at the next bytes of the file, the first `size` of `block`."""
+        if not self.seen:
+            edge = self._edge + bytes(block[: min(size, len(_RESUMES))])
+            self.seen = block.find(_RESUMES, 0, size) >= 0 or _RESUMES in edge
+            self._edge = (self._edge + bytes(block[max(size - len(_RESUMES), 0) : size]))[-len(_RESUMES) :]
+
+
+def resumed_over(fd: int, kids: Collection[str], sha256: str | None) -> str | None:
+    """Return one of these keys under which lines stand that the run in the file `fd` went on after, None where none is.
+
+    Whoever resumed it had these lines from the disk: nothing but their MACs vouched for them, whatever signed the seal.
+
+    Raises:
+        TamperedError: the file has another hash.
+    """
+    digest, splitter = hashlib.sha256(), Splitter()
+    before: list[str] = []
+    found = None
+    for block in blocks(fd):
+        digest.update(block)
+        for signing in _signing(splitter.feed(block)):
+            found = found or next((kid for kid in before if kid in kids), None)
+            before.append(signing.kid)
+    if digest.hexdigest() != sha256:
+        raise TamperedError("the file changed while it was being read", hint="find out who writes to it")
+    return found
+
+
+def signed_by(fd: int) -> set[str]:
+    """Return the kids that the `golden` members of the file `fd` name, none of them checked."""
+    splitter = Splitter()
+    found: set[str] = set()
+    with suppress(FormatError):
+        for block in blocks(fd):
+            found.update(signing.kid for signing in _signing(splitter.feed(block)))
+    return found
 
 
 def is_recorded_under(file: GoldenFile, keyring: Keyring, kids: Collection[str], sha256: str | None) -> bool:
@@ -42,44 +89,9 @@ def is_recorded_under(file: GoldenFile, keyring: Keyring, kids: Collection[str],
     return walk.ended and not splitter.rest and digest.hexdigest() == sha256
 
 
-def began_under(block: memoryview) -> str | None:
-    """Return the kid that a file's first line names, None where that does not end in `block`, its first bytes."""
-    line, ends, _ = bytes(block).partition(b"\n")
-    header = parse_header(line) if ends else None
-    return header.signing.kid if header and header.signing else None
-
-
-def is_resumed_over(fd: int, kids: Collection[str], sha256: str | None) -> bool:
-    """Whether the run in the file `fd` went on after lines under one of these keys; also where its hash is another.
-
-    Whoever resumed it had these lines from the disk: nothing but their MACs vouched for them, whatever signed the seal.
-    """
-    digest, splitter = hashlib.sha256(), Splitter()
-    before: set[str] = set()
-    over = False
-    try:
-        for block in blocks(fd):
-            digest.update(block)
-            for signing in _signing(splitter.feed(block)):
-                over |= not before.isdisjoint(kids)
-                before.add(signing.kid)
-    except FormatError:
-        return True
-    return over or digest.hexdigest() != sha256
-
-
-def signed_by(fd: int) -> set[str]:
-    """Return the kids that the `golden` members of the file `fd` name, none of them checked, up to what is no event."""
-    splitter = Splitter()
-    found: set[str] = set()
-    with suppress(FormatError):
-        for block in blocks(fd):
-            for signing in _signing(splitter.feed(block)):
-                found.add(signing.kid)
-    return found
-
-
 def _signing(lines: list[bytes]) -> Iterator[Signing]:
     for line in lines:
-        if _SIGNS in line and (event := parse_event(line)).golden is not None:
-            yield event.golden
+        # What is no event vouches for nothing, and was never gone on after.
+        with suppress(FormatError):
+            if _SIGNS in line and (event := parse_event(line)).golden is not None:
+                yield event.golden

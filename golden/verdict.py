@@ -23,7 +23,7 @@ from golden.event import MAX_HEADER, parse_event, parse_header
 from golden.files import StrPath, open_regular
 from golden.keyring import Keyring
 from golden.lines import BLOCK, OversizeError, backward, blocks, first_line, read_full, reader
-from golden.provenance import began_under, is_resumed_over
+from golden.provenance import Lookout, resumed_over
 from golden.reading import Reading
 from golden.seal import MAX_SEAL, NewerSealError, Seal, check, parse_seal
 from golden.store import GoldenFile, is_run_id
@@ -100,7 +100,7 @@ class Candidate:
         self._fd = fd
         self._seal = seal
         self._doubted = directory.doubted(seal.statement.run_id) if directory.runs else set()
-        self._began: str | None = None
+        self._lookout = Lookout()
         self._directory = directory
         self._running = hashlib.sha256()
         self._states = [self._running.copy()]
@@ -114,17 +114,17 @@ class Candidate:
             self._running.update(block)
             self._states.append(self._running)
             self._size = len(block)
-            self._look(memoryview(block))
+            self._look(block, len(block))
             if block:
                 yield memoryview(block)
             return
         # One buffer for all blocks: nothing is allocated, so this runs at the speed of SHA-256 itself.
-        view = memoryview(bytearray(min(BLOCK, size)))
+        buffer = bytearray(min(BLOCK, size))
+        view = memoryview(buffer)
         while self._size < size and (filled := read_full(self._fd, view[: size - self._size], self._size)):
             self._running.update(view[:filled])
             self._states.append(self._running.copy())
-            if not self._size:
-                self._look(view[:filled])
+            self._look(buffer, filled)
             self._size += filled
             yield view[:filled]
 
@@ -136,11 +136,9 @@ class Candidate:
             judged = partial(self._judged, events=statement.events)
             if listed.verdict is not None:
                 return judged(listed.verdict, listed.problem, listed.hint), None
-            if self._is_doubted():
-                problem = (
-                    f"it was resumed after lines under {self._began}, which is revoked, and may have leaked by then"
-                )
-                return judged("revoked-key", problem, _VOUCH), None
+            doubt = self._refuse_doubted()
+            if doubt is not None:
+                return doubt, None
             verdict = judged("intact")
             if listed.note:
                 verdict = msgspec.structs.replace(verdict, notes=(*verdict.notes, listed.note))
@@ -150,16 +148,23 @@ class Candidate:
         )
         return _damaged(partial(self._judged, "tampered"), problem, self._fd, self._directory.keyring), None
 
-    def _look(self, block: memoryview) -> None:
-        # At what was hashed, and only where it matters.
-        self._began = began_under(block) if self._doubted else None
+    def _look(self, block: bytes | bytearray, size: int) -> None:
+        # Only after a leak does it matter who resumed what, and then only what was resumed is read again.
+        if self._doubted:
+            self._lookout.look(block, size)
 
-    def _is_doubted(self) -> bool:
-        """Whether the run went on, after a leak, with lines that whoever has the leaked key could have written."""
-        # Whatever leaked is older than the key that came after it: where the first key is good, so are the others.
-        if not self._doubted or (self._began is not None and self._began not in self._doubted):
-            return False
-        return is_resumed_over(self._fd, self._doubted, self._seal.statement.sha256)
+    def _refuse_doubted(self) -> Verdict | None:
+        """Return what a run is that went on after lines which somebody with a leaked key could have made, else None."""
+        if not self._lookout.seen:
+            return None
+        try:
+            kid = resumed_over(self._fd, self._doubted, self._seal.statement.sha256)
+        except TamperedError as error:
+            return self._judged("tampered", error.problem, error.hint)
+        if kid is None:
+            return None
+        problem = f"it was resumed after lines under {kid}, which is revoked, and may have leaked by then"
+        return self._judged("revoked-key", problem, _VOUCH)
 
     def close(self) -> None:
         """Close the file."""
