@@ -10,7 +10,7 @@ import msgspec
 from cli.halves import Row
 from golden.verdict import TAMPERED, Verdict
 from replay.checkpoints.contract import RUNNING
-from replay.controls import Halt
+from replay.controls import STOP_FILE, Halt
 
 _GOES_ON = {
     "aborted": "a signal ended it: it goes on where it was",
@@ -33,6 +33,7 @@ def advise(
     *,
     halts: list[Halt] | None = None,
     successor: str | None = None,
+    ahead: bool = False,
     folder: str | None = None,
 ) -> Advice:
     """Return what to do next about a run.
@@ -42,6 +43,7 @@ def advise(
         verdict: on its golden file, None where nobody asked or there is none.
         halts: what halts the engine now.
         successor: the run that resumed it last.
+        ahead: whether its checkpoint speaks of more than its golden file holds.
         folder: the golden directory, where that has to be named.
     """
     at = f" --dir {quote(folder)}" if folder else ""
@@ -51,11 +53,20 @@ def advise(
             return found
     if row.path is None:
         return _without_file(row, at)
+    if row.status == RUNNING and not row.writer and ahead:
+        why = "its checkpoint is ahead of its golden file: find out what happened to that; this believes the file"
+        return Advice(why, f"golden resume {row.run_id}{at} --from-file")
     if row.status == RUNNING:
         return _of_running(row, at)
     if successor is not None:
         return Advice(f"{successor} went on with it", f"golden inspect {successor}{at}")
     return _of_ended(row, halts or [], at)
+
+
+def of_halt(halt: Halt, at: str = "") -> Advice:
+    """Return how to let the engine run again, once whoever halted it agrees."""
+    command = f"golden start{at}" if halt.origin == STOP_FILE else f"unset {halt.origin}"
+    return Advice(f"{halt.problem}; once that is over, this lets runs begin again", command)
 
 
 def _of_verdict(row: Row, verdict: Verdict, at: str) -> Advice | None:
@@ -101,7 +112,7 @@ def _of_ended(row: Row, halts: list[Halt], at: str) -> Advice:
         flag = "step" if (row.error_code or "").startswith("STEP_") else "workflow"
         return Advice("if it may cost more, it goes on", f"{resume} --{flag}-ceiling CENTS")
     if row.status == "emergency_stopped" and halts:
-        return Advice(f"{halts[0].problem}; once that is over", f"golden start{at}")
+        return of_halt(halts[0], at)
     if row.status in _GOES_ON:
         return Advice(_GOES_ON[row.status], resume)
     if row.status == "sandbox_rejected":

@@ -15,7 +15,7 @@ from cli.command import Family, Session
 from cli.confirm import agree, destructive
 from cli.halves import checkpoints_option, open_store
 from cli.moments import age, ago, seconds_between, span
-from cli.render import Out, bold, counted, dim, mark, safe, shown
+from cli.render import Out, aligned, bold, counted, dim, mark, safe, shown
 from golden.errors import StoreError, UsageError
 from golden.store import check_run_id
 from replay.checkpoints.contract import (
@@ -62,12 +62,14 @@ def list_checkpoints(session: Session, status: str | None, spec_id: str | None, 
     out = session.out
     with closing(open_store(session.settings, url)) as store:
         found = store.overview(status=status, workflow_id=spec_id, limit=limit)
-    names = [safe(one.run_id) for one in found.checkpoints]
-    width = max(map(len, names), default=0)
-    for one, name in zip(found.checkpoints, names, strict=True):
+    for one in found.checkpoints:
         out.record("checkpoints", **_members(one))
-        about = f"{one.status}  {one.workflow_id}  step {one.next_step_index}  version {one.version}"
-        out.answer(f"{_mark(one)} {bold(name.ljust(width))}  {safe(about)}" + dim(f"  saved {_ago(one.updated_at)}"))
+    table = [
+        (one.run_id, one.status, one.workflow_id, f"step {one.next_step_index}", f"version {one.version}")
+        for one in found.checkpoints
+    ]
+    for one, (name, *rest) in zip(found.checkpoints, aligned([[*map(safe, row)] for row in table]), strict=True):
+        out.answer(f"{_mark(one)} {bold(name)}  {'  '.join(rest)}" + dim(f"  saved {_ago(one.updated_at)}"))
     for error in found.bad:
         out.talk(f"golden: {safe(error.problem)}")
         out.talk(dim(f"hint: {safe(error.hint)}"))

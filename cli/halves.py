@@ -22,6 +22,7 @@ from golden.store import GoldenFile, stems
 from replay.checkpoints.contract import RUNNING, Checkpoint, CheckpointStore
 
 Function = Callable[..., Any]
+UNKNOWN = "unknown"
 _ALL = 1 << 31
 _MOST = 10
 
@@ -38,7 +39,7 @@ class Row(msgspec.Struct, kw_only=True):
     tenant_id: str | None = None
     next_step_index: int | None = None
     last_result_hash: str | None = None
-    status: str = RUNNING
+    status: str = UNKNOWN
     version: int | None = None
     created_at: str | None = None
     updated_at: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -13,20 +14,23 @@ from cli.advice import Advice, advise
 from cli.command import Session, command, only_run, run_option
 from cli.debug import show_line
 from cli.glance import Glance, glance
-from cli.halves import Row, checkpoints_option, open_store, row_of, tell_missing
+from cli.halves import UNKNOWN, Row, checkpoints_option, open_store, row_of, tell_missing
 from cli.moments import seconds_between, span
 from cli.render import bold, counted, dim, mark, safe
 from cli.runs import members_of, steps_of
+from cli.settings import is_absent
 from golden.directory import Directory
 from golden.errors import GoldenError, StoreError
 from golden.keyring import Keyring
 from golden.store import GoldenFile, Store, is_run_id, locate
 from golden.tail import Shown, Tail
 from golden.verdict import TAMPERED, Verdict, verify_file
-from replay.checkpoints.contract import Checkpoint
+from replay.checkpoints.contract import RUNNING, Checkpoint
 from replay.resuming import latest
 
-_UNDECIDED = {"unknown-key", "unreadable", "unsigned"}
+# A file that is gone is a half that is missing; that it should not be, `golden verify` answers for.
+_NOT_RECORDED = TAMPERED - {"missing"}
+_UNDECIDED = {"missing", "unknown-key", "unreadable", "unsigned"}
 
 
 class _Found(msgspec.Struct):
@@ -42,12 +46,18 @@ class _Found(msgspec.Struct):
     place: str | None = None
     missing: list[GoldenError] = []
 
+    def miss(self, error: GoldenError) -> None:
+        """Take note of what could not be read, once."""
+        if error.problem not in {one.problem for one in self.missing}:
+            self.missing.append(error)
+
     @property
     def exit_code(self) -> int:
         """3 for a file that is not what was recorded, 4 where a half is missing or undecided, else 0."""
-        if self.verdict is not None and self.verdict.verdict in TAMPERED:
+        word = self.verdict.verdict if self.verdict else None
+        if word in _NOT_RECORDED:
             return 3
-        return 4 if self.missing or (self.verdict and self.verdict.verdict in _UNDECIDED) else 0
+        return 4 if self.missing or word in _UNDECIDED else 0
 
 
 @command(
@@ -89,7 +99,7 @@ def _tried(found: _Found, look: Callable[[], None]) -> None:
     try:
         look()
     except GoldenError as error:
-        found.missing.append(error)
+        found.miss(error)
 
 
 def _look_at_file(session: Session, found: _Found, count: int) -> None:
@@ -98,16 +108,17 @@ def _look_at_file(session: Session, found: _Found, count: int) -> None:
         directory = settings.store().read().at(file.folder)
     except GoldenError as error:
         # Without a keyring nothing is vouched for, and can be looked at all the same.
-        found.missing.append(error)
+        found.miss(error)
         directory = Directory(file.folder, Keyring())
-    if os.path.lexists(file.place):
+    here = not is_absent(file.place)
+    if here:
         _tried(found, lambda: setattr(found, "seen", glance(file.folder, file.stem)))
     elif not directory.runs.get(file.stem):
         raise StoreError(f"there is no golden file {file.place}", hint="check --dir, or restore it from backup")
     found.verdict = verify_file(file, directory)
     for note in found.verdict.notes:
         session.out.talk(dim(f"note: {safe(note)}"))
-    if os.path.lexists(file.place):
+    if here:
         try:
             found.how, found.lines = _last(file, directory, count, unverified=False)
         except GoldenError:
@@ -147,15 +158,24 @@ def _nothing(session: Session, found: _Found) -> GoldenError:
 
 def _advice(session: Session, found: _Found, row: Row) -> Advice:
     settings, file = session.settings, found.file
-    successor = latest(Store(file.folder, Keyring()), file.stem) if is_run_id(file.stem) else file.stem
+    successor = None
+    if found.seen is not None:
+        with suppress(GoldenError):
+            successor = latest(Store(file.folder, Keyring()), file.stem)
     elsewhere = os.path.realpath(file.folder) != os.path.realpath(settings.directory)
     return advise(
         row,
         found.verdict,
         halts=settings.controls().in_force(),
         successor=None if successor == file.stem else successor,
+        ahead=_is_ahead(found),
         folder=file.folder if elsewhere or settings.origins["dir"] == "--dir" else None,
     )
+
+
+def _is_ahead(found: _Found) -> bool:
+    seen, saved = found.seen, found.saved
+    return bool(seen and saved and seen.events is not None and saved.events > seen.events)
 
 
 def _differences(found: _Found) -> list[str]:
@@ -166,7 +186,7 @@ def _differences(found: _Found) -> list[str]:
     if seen.file_id != saved.file_id:
         return ["the checkpoint is of another golden file of that name"]
     words = []
-    if seen.events is not None and saved.events > seen.events:
+    if _is_ahead(found):
         words.append(
             f"the checkpoint stands at {saved.events} events, ahead of the golden file, which has {seen.events}"
         )
@@ -205,7 +225,8 @@ def _event(line: Shown) -> dict[str, Any]:
 def _tell(session: Session, found: _Found, row: Row) -> None:
     out, verdict, seen = session.out, found.verdict, found.seen
     status = f"{row.status}, dead" if row.is_dead else row.status
-    good = False if found.exit_code == 3 else None if row.status == "running" else row.status == "completed"  # noqa: PLR2004
+    good = None if row.status in {RUNNING, UNKNOWN} else row.status == "completed"
+    good = False if verdict is not None and verdict.verdict in TAMPERED else good
     out.answer(f"{mark(good)} {bold(safe(row.run_id))}  {safe(status)}")
     if verdict is not None or seen is not None:
         out.answer(bold("golden file") + f"  {safe(found.file.place)}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -66,6 +66,12 @@ def cut(text: str, indent: int) -> str:
     """Return `text` cut where the line ends if it begins after `indent` characters."""
     limit = max(columns() - indent, 20)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the cells of a table, each as wide as the widest of its column; to be coloured after that."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
 
 
 def error_lines(problem: str, hint: str | None, failure: Any = None) -> Iterator[str]:

@@ -12,7 +12,7 @@ import msgspec
 from cli.command import Session, command
 from cli.halves import Row, all_runs, checkpoints_option, tell_missing, told
 from cli.moments import age, ago, seconds_between, span
-from cli.render import bold, counted, dim, mark, safe
+from cli.render import aligned, bold, counted, dim, mark, safe
 from replay.checkpoints.contract import RUNNING, STATUSES
 
 Function = Callable[..., Any]
@@ -120,10 +120,7 @@ def _show(session: Session, rows: list[Row], *, long: bool = False) -> None:
         for row in rows:
             out.record(out.command, **members_of(row))
         return
-    table = [_cells(row, long=long) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row, cells in zip(rows, table, strict=True):
-        name, *rest = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+    for row, (name, *rest) in zip(rows, aligned([_cells(row, long=long) for row in rows]), strict=True):
         out.answer(f"{_mark(row.status)} {bold(name)}  {'  '.join(rest)}".rstrip())
 
 

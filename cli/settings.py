@@ -225,7 +225,7 @@ class Settings:
         """
         url = self.checkpoints_url
         path = path_of(url or self.checkpoints_shown)
-        if not create and path and not os.path.lexists(path):
+        if not create and path and is_absent(path):
             raise StoreError(
                 f"no checkpoints are kept in {path}",
                 hint="golden record makes them; if they are kept elsewhere, set GOLDEN_CHECKPOINTS",
@@ -297,6 +297,17 @@ class Settings:
                 return None
             folder = os.path.join(home, usual)
         return os.path.join(folder, "golden", name).rstrip("/")
+
+
+def is_absent(path: str) -> bool:
+    """Say whether there is nothing at `path`; what may not be looked at is not absent."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def drop_secrets() -> None:

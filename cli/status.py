@@ -8,19 +8,20 @@ from typing import Any
 import click
 import msgspec
 
-from cli.advice import Advice, advise
+from cli.advice import Advice, advise, of_halt
 from cli.command import Session, command
 from cli.halves import Row, Runs, all_runs, checkpoints_option, tell_missing
 from cli.moments import age, ago, seconds_between, span
 from cli.render import bold, counted, dim, mark, safe
 from cli.runs import is_stale
 from cli.settings import Settings
-from golden.errors import GoldenError
+from golden.errors import GoldenError, TamperedError
 from golden.store import Store
 from replay.controls import Halt
 
 _MOST = 10
 _NOTHING = Advice("nothing was recorded here yet", "golden record SPEC")
+_NO_KEY = Advice("there is no key to sign with yet", "golden init")
 _ALL_WELL = Advice(
     "nothing waits for anybody; whether the files are what was recorded is another question", "golden verify"
 )
@@ -44,7 +45,8 @@ class _Part(msgspec.Struct):
 def status(session: Session, stale: str, url: str | None) -> int:
     """Show everything on one screen: engine, keys, ledger, checkpoints, runs, and what to do next.
 
-    Verifies no file: `golden verify` does. Exits 0 if all of it could be said, 4 if something could not be read.
+    Verifies no file: `golden verify` does. Exits 0 if all of it could be said, 3 if the ledger is tampered with, 4 if
+    something could not be read.
     """
     out, settings = session.out, session.settings
     silent = ago(age(stale, "--stale"), "--stale")
@@ -54,7 +56,7 @@ def status(session: Session, stale: str, url: str | None) -> int:
     by = Counter(row.status for row in runs.rows)
     waiting = [row for row in runs.rows if row.is_dead or is_stale(row, silent)]
     broken = [part.error for part in (keys, ledger) if part.error is not None]
-    code = 4 if broken else runs.exit_code
+    code = 3 if any(isinstance(error, TamperedError) for error in broken) else 4 if broken else runs.exit_code
     advice = _next(runs, halts, waiting, (keys, ledger))
     if out.json:
         out.record(
@@ -82,7 +84,7 @@ def status(session: Session, stale: str, url: str | None) -> int:
     saved = "cannot be read" if runs.checkpoints is None else str(runs.checkpoints)
     _line(session, "checkpoints", f"{settings.checkpoints_shown}: {saved}", good=runs.checkpoints is not None)
     counts = ", ".join(f"{number} {word}" for word, number in sorted(by.items())) or "none"
-    _line(session, "runs", counts, good=None if waiting else True)
+    _line(session, "runs", counts, good=None if waiting or not runs.rows else True)
     for row in waiting[:_MOST]:
         heard = span(seconds_between(row.updated_at))
         what = "dead" if row.is_dead else "silent"
@@ -129,18 +131,18 @@ def _keys(store: Store) -> _Part:
 def _next(runs: Runs, halts: list[Halt], waiting: list[Row], trust: tuple[_Part, _Part]) -> Advice:
     """Return the one thing to do first: what stops everything, then what is broken, then what waits."""
     if halts:
-        first = halts[0]
-        command = "golden start" if first.origin == "stop.json" else f"unset {first.origin}"
-        return Advice(f"{first.problem}; once that is over", command)
-    for part, command in zip(trust, ("golden config", "golden verify"), strict=True):
+        return of_halt(halts[0])
+    for part, first in zip(trust, ("golden config", "golden verify"), strict=True):
         if part.error is not None:
-            return Advice(part.error.hint, command)
+            return Advice(part.error.hint, first)
     if waiting:
         return advise(waiting[0])
     if runs.bad:
         return Advice(runs.bad[0].hint, "golden verify")
     went_on = {row.resumed_from for row in runs.rows}
     open_ends = [row for row in runs.rows if row.status not in {"completed", "running"} and row.run_id not in went_on]
+    if not runs.rows and trust[0].good is False:
+        return _NO_KEY
     if runs.missing:
         return Advice(runs.missing[0].hint, "golden config")
     if open_ends:
