@@ -122,7 +122,7 @@ def test_the_first_step_that_has_not_succeeded_is_the_next_whatever_the_order(st
 
 
 def test_of_a_step_that_was_made_again_the_last_event_counts(store: Store) -> None:
-    events = [runs.start({}), runs.step(0, 1), runs.failed(1), runs.resume(1), runs.step(1, 2)]
+    events: list[Data] = [runs.start({}), runs.step(0, 1), runs.failed(1), runs.resume(1), runs.step(1, 2)]
     file = runs.broken_off(store, "r-1", events)
     found = seen(store)
     assert (found.next_step_index, found.steps_completed) == (2, 2)
