@@ -34,6 +34,7 @@ _UPDATE = f"UPDATE {CHECKPOINTS} SET {', '.join(f'{name} = ?' for name in COLUMN
 _DELETE = f"DELETE FROM {CHECKPOINTS} {_HELD}"
 _APPEND = "INSERT INTO workflow_step_outputs VALUES (?, ?, ?, ?, ?, ?, ?)"
 _OUTPUTS = f"SELECT {', '.join(OUTPUT_COLUMNS)} FROM workflow_step_outputs WHERE run_id = ? ORDER BY version, ordinal"
+_APPLIED = "CAST(coalesce(max(version), 0) AS INTEGER)"
 _DROP_OUTPUTS = "DELETE FROM workflow_step_outputs WHERE run_id = ?"
 _SIZE = """SELECT coalesce(sum(length(output) + length(step_id) + length(output_hash)), 0)
     FROM workflow_step_outputs WHERE run_id = ?"""
@@ -250,7 +251,7 @@ class SqliteCheckpointStore(BaseStore):
 
     def _pending(self, connection: sqlite3.Connection) -> list[tuple[int, list[str]]]:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        (applied,) = connection.execute(f"SELECT max(version) FROM {SCHEMA}").fetchone() if SCHEMA in tables else (0,)
+        (applied,) = connection.execute(f"SELECT {_APPLIED} FROM {SCHEMA}").fetchone() if SCHEMA in tables else (0,)
         return pending("sqlite", applied, self.place, occupied=CHECKPOINTS in tables)
 
     @contextmanager
@@ -261,6 +262,10 @@ class SqliteCheckpointStore(BaseStore):
             # An extended code says more than anybody can act on; its lowest byte is the primary one.
             reason = _REASONS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
             what, hint = reason or (f"cannot be used: {error}", "see the golden files, which are the truth")
+            raise StoreError(f"{self._path} {what}", hint=hint) from error
+        except UnicodeDecodeError as error:
+            # Text of a damaged database, be it what the library says of it.
+            what, hint = _REASONS[sqlite3.SQLITE_CORRUPT]
             raise StoreError(f"{self._path} {what}", hint=hint) from error
         except OSError as error:
             raise StoreError(f"{self._path} cannot be used: {error.strerror}", hint=_PERMISSIONS) from None
