@@ -7,10 +7,12 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from golden.directory import Directory
 from golden.keyring import kid_of
 from golden.ledger import LEDGER
+from golden.recording import Recording
 from tests import runs
 from tests.e2e.shell import Answer
 from tests.stories.world import Leak, Server, Thief, World, commit, run_git
@@ -296,3 +298,10 @@ class Stage:
         found = self.world.verify()
         files = sorted(_MOMENT.sub("<moment>", name) for name in self.world.files())
         return Scene(*found.said, files, sorted(self.world.states().values()))
+
+
+def content(world: World, run_id: str) -> list[Any]:
+    """Return what a run holds that is no time and no id: each step with its calls, and how it ended."""
+    directory = Directory(str(world.goldens), world.keyring())
+    with Recording.open(world.goldens / f"{run_id}.steps.jsonl", directory) as recording:
+        return list(recording.records())

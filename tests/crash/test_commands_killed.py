@@ -3,14 +3,11 @@
 import re
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from golden.directory import Directory
-from golden.recording import Recording
-from tests.crash.stage import PLAYS, Play, Stage
-from tests.stories.world import Server, World, fold, of
+from tests.crash.stage import PLAYS, Play, Stage, content
+from tests.stories.world import Server, fold, of
 
 GOOD = of("intact", "a", "b", "c")
 KILLED = -9
@@ -135,13 +132,6 @@ def test_a_record_killed_at_any_call_and_resumed_is_the_run_it_would_have_been(s
         if world.golden("replay", "d", "--skills", "skills.py").code:
             bad["it does not replay"].append(case)
     assert not bad, "\n".join(f"{what}\n    {', '.join(cases)}" for what, cases in bad.items())
-
-
-def content(world: World, run_id: str) -> list[Any]:
-    """Return what a run holds that is no time and no id: each step with its calls, and how it ended."""
-    directory = Directory(str(world.goldens), world.keyring())
-    with Recording.open(world.goldens / f"{run_id}.steps.jsonl", directory) as recording:
-        return list(recording.records())
 
 
 @pytest.mark.slow
