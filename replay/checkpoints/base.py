@@ -200,8 +200,10 @@ class BaseStore(ABC):
     def set_status(self, run_id: str, status: str, expected_version: int) -> Checkpoint:
         """See `CheckpointStore`."""
         found = self.load(run_id)
-        if found is None or found.version != expected_version:
-            raise CheckpointVersionConflictError(run_id, expected_version, found.version if found else 0)
+        if found is None:
+            raise self._absent(run_id)
+        if found.version != expected_version:
+            raise CheckpointVersionConflictError(run_id, expected_version, found.version)
         ended = None if status == RUNNING else found.ended_at or self._now()
         new, _ = following(replace(found, status=status, ended_at=ended), (), None)
         stored = self._swap(found, new, [])
@@ -210,7 +212,9 @@ class BaseStore(ABC):
     def delete(self, run_id: str, expected_version: int) -> None:
         """See `CheckpointStore`."""
         found = self._stamp(check_run_id(run_id))
-        if found is None or found.version != expected_version or not self._remove(run_id, found):
+        if found is None:
+            raise self._absent(run_id)
+        if found.version != expected_version or not self._remove(run_id, found):
             self._conflict(run_id, expected_version)
 
     def _is_leased(self, checkpoint: Checkpoint) -> bool:

@@ -222,10 +222,15 @@ class CheckpointStore(Protocol):
         """
 
     def set_status(self, run_id: str, status: str, expected_version: int) -> Checkpoint:
-        """Store another status and give the lease back; raises CheckpointVersionConflictError."""
+        """Store another status and give the lease back.
+
+        Raises:
+            CheckpointVersionConflictError: it is not the version expected that is stored.
+            StoreError: also where the run has no checkpoint.
+        """
 
     def delete(self, run_id: str, expected_version: int) -> None:
-        """Remove a run's checkpoint and outputs; raises CheckpointVersionConflictError."""
+        """Remove a run's checkpoint and outputs; raises as `set_status` does."""
 
     def prune(self, before: str, keep: int, *, dry_run: bool = False) -> Pruned:
         """Remove the checkpoints of ended runs last updated before a time, except the newest `keep` ended ones.
