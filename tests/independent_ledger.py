@@ -243,7 +243,10 @@ class Line(NamedTuple):
 
 @dataclass
 class Run:
-    """What a ledger says last of a run; `digest` is the hash of the statement believed last."""
+    """What a ledger says last of a run; `digest` is the hash of the statement believed last, `sealed` its line's `seq`.
+
+    That is -1 where somebody accepted it.
+    """
 
     op: str
     seq: int
@@ -251,6 +254,7 @@ class Run:
     kid: str
     present: bool = True
     digest: str = ""
+    sealed: int = -1
     earlier: list[str] = field(default_factory=list)
 
 
@@ -446,3 +450,4 @@ def add(runs: dict[str, Run], said: dict[str, Any], keys: Keys) -> None:
     if op in {"open", "seal", "accept"}:
         run.earlier += [run.digest] if run.digest else []
         run.digest = hashlib.sha256(canonical(said["seal"]).encode()).hexdigest() if "seal" in said else ""
+        run.sealed = said["seq"] if op == "seal" else -1

@@ -80,7 +80,7 @@ def event_of(line: bytes) -> tuple[dict[str, Any], str] | None:
 
 def chain(data: bytes, keys: Keys) -> tuple[str, tuple[int, int] | None]:
     """Walk the whole lines: ("live" | "tampered" | "unknown-key" | "revoked-key", (seq, offset) of the first bad)."""
-    previous, offset, key, kid, run_id, kind, file_id = bytes(32), 0, b"", "", "", "", ""
+    previous, offset, key, kids, run_id, kind, file_id = bytes(32), 0, b"", set[str](), "", "", ""
     for seq, line in enumerate(data.split(b"\n")[:-1]):
         found, bad = event_of(line), ("tampered", (seq, offset))
         if found is None or kind == "run_end" or found[0]["seq"] != seq:
@@ -95,6 +95,7 @@ def chain(data: bytes, keys: Keys) -> tuple[str, tuple[int, int] | None]:
             return bad
         if golden:
             kid = golden["kid"]
+            kids.add(kid)
             secret = keys[kid].secret if kid in keys else None
             if secret is None:
                 return "unknown-key", None
@@ -103,7 +104,7 @@ def chain(data: bytes, keys: Keys) -> tuple[str, tuple[int, int] | None]:
         if not hmac.compare_digest(mac, found[1]):
             return bad
         previous, offset = base64.urlsafe_b64decode(mac + "="), offset + len(line) + 1
-    return "revoked-key" if state_of(keys, kid) == "revoked" else "live", None
+    return "revoked-key" if any(state_of(keys, kid) == "revoked" for kid in kids) else "live", None
 
 
 def first_bad(path: Path, keys: Held) -> tuple[int, int] | None:
@@ -187,7 +188,7 @@ def sealed(data: bytes, seal: bytes, stem: str, ledger: Ledger) -> str:
         return "truncated"
     if (len(data), hashlib.sha256(data).hexdigest()) != (claim["bytes"], claim["sha256"]):
         return "tampered"
-    return unlisted(first, stem, claim["file_id"], ledger) or "intact"
+    return unlisted(first, stem, claim["file_id"], ledger) or doubted(data, stem, ledger) or "intact"
 
 
 def unaccepted(first: str, signatures: list[dict[str, str]], keys: Keys) -> str | None:
@@ -223,6 +224,21 @@ def unlisted(first: str, stem: str, file_id: str, ledger: Ledger) -> str | None:
     if digest in run.earlier:
         return "rolled-back"
     return None if not run.digest and run.file_id == file_id else "unlisted"
+
+
+def doubted(data: bytes, stem: str, ledger: Ledger) -> str | None:
+    """Say of a run that it went on after lines under a key that had no say any more when it was sealed (row 6)."""
+    run = ledger.runs.get(stem) if ledger.believes else None
+    if run is None:
+        return None
+    kids = {kid for kid, believed in ledger.believed.items() if not run.digest or run.sealed >= believed}
+    before: set[str] = set()
+    for found in map(event_of, data.split(b"\n")):
+        if found and "golden" in found[0]:
+            if before & kids:
+                return "revoked-key"
+            before.add(found[0]["golden"]["kid"])
+    return None
 
 
 def unsealed(data: bytes, header: dict[str, Any], stem: str, keys: Keys, *, ended: bool) -> str:

@@ -136,6 +136,13 @@ def good_ones(shelf: Shelf) -> None:
         again = resume(ACTIVE, file_id_of(name), written(name, first), 1, dropped=b'{"data":{"attem')
         why = "the second half stands under the key its run_resume names"
         put(name, [*first, again, step(1), step(2), end()], why)
+    name = "good-resumed-twice"
+    events = [start(RETIRED, file_id=file_id_of(name)), effect(), effect(call=1)]
+    events.append(resume(ACTIVE, file_id_of(name), written(name, events), 0, dropped=b"{"))
+    events.append(effect())
+    events.append(resume(ACTIVE, file_id_of(name), written(name, events), 0))
+    why = "killed twice within a step: the effects before its resumption are not of its record"
+    put(name, [*events, effect(), step(0), step(1), step(2), end()], why)
     name = "retired-key-seal"
     put(name, base(name, RETIRED), "a retired key still verifies what it sealed", RETIRED)
     name = "reseal-new-key"
@@ -385,6 +392,15 @@ def unsealed_ones(shelf: Shelf) -> None:
         "the header names another run than the file",
         joined(written("live", base("live")[:3])),
     )
+    name = "resumed-live"
+    first = [start(RETIRED, file_id=file_id_of(name)), effect()]
+    again = resume(ACTIVE, file_id_of(name), written(name, first), 0)
+    shelf.put(name, "live", "killed again after it went on", joined(written(name, [*first, again, effect()])))
+    name = "resumed-and-ended"
+    first = base(name)[:3]
+    again = resume(ACTIVE, file_id_of(name), written(name, first), 1)
+    why = "killed between its last line and its seal, after it went on"
+    shelf.put(name, "unsealed", why, joined(written(name, [*first, again, step(1), step(2), end()])))
     name = "unknown-resume-key-live"
     first = base(name)[:3]
     again = resume(UNKNOWN, file_id_of(name), written(name, first), 1)
@@ -1025,6 +1041,7 @@ def seed_vectors() -> tuple[str, list[Vector]]:
 def little_runs() -> dict[str, list[bytes]]:
     """Return runs that between them have every event and every member of the format."""
     ended = {"file_id": file_id_of("little-failed"), "run_id": "little-failed", "sha256": sha256(b"its file")}
+    forked = ended | {"accepted_changes": ["spec", "code"], "at": "shape"}
     origin = {"format": "aos", "sha256": sha256(b"the file imported")}
     imported: Event = {"spec": None, "spec_hash": None, "spec_id": None, "origin": origin, "volatile": []}
     no_answer = {"message": "timed out", "type": "TimeoutError"}
@@ -1049,6 +1066,7 @@ def little_runs() -> dict[str, list[bytes]]:
             end("failed", 1),
         ],
         "little-failed.r1": [start(resumed_from=ended), step(0, carried=True), step(1), step(2), end()],
+        "little-forked": [start(resumed_from=forked), step(0, carried=True), step(1), step(2), end()],
         "little-imported": [start(**imported), step(0), end(done=1)],
     }
     for status in STATUSES.split():

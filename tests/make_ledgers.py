@@ -19,15 +19,18 @@ from tests.fixture_runs import (
     Seed,
     Vector,
     base,
+    effect,
     end,
     file_id_of,
     joined,
     named,
+    resume,
     seal,
     sha256,
     signature,
     start,
     statement,
+    step,
     write_json,
     written,
 )
@@ -135,6 +138,14 @@ def whose(run_id: str) -> Event:
 def small(run_id: str, secret: bytes = ACTIVE) -> list[bytes]:
     """Return the lines of a run without any step."""
     return written(run_id, [start(secret, file_id=file_id_of(run_id)), end(done=0)])
+
+
+def resumed(run_id: str, *keys: bytes) -> list[bytes]:
+    """Return the lines of a run that was begun under the first of these keys and gone on with under each other one."""
+    events = [start(keys[0], file_id=file_id_of(run_id)), effect()]
+    for secret in keys[1:]:
+        events += [resume(secret, file_id_of(run_id), written(run_id, events), 0), effect()]
+    return written(run_id, [*events, step(0), end(done=1)])
 
 
 def view(
@@ -453,6 +464,15 @@ class Place:
         self.book.recorded(by or signers[0], run_id, statement(run_id, lines))
         return self
 
+    def resume(self, run_id: str, *keys: bytes, by: Signer | None = None) -> "Place":
+        """Write a run begun and gone on with under these keys, and its ledger lines, by the first and last or `by`."""
+        lines = resumed(run_id, *keys)
+        said = statement(run_id, lines)
+        self.file(run_id, lines, seal(said, ACTIVE))
+        self.book.add(by or keys[0], "open", **whose(run_id))
+        self.book.add(by or ACTIVE, "seal", **whose(run_id), seal=json.loads(said))
+        return self
+
     def close(self, *views: Vector, ledger: bool = True) -> None:
         """Write the ledger, and what is expected."""
         if ledger:
@@ -473,6 +493,7 @@ def directories(root: Path) -> None:
         return Place(root, name, why, expect, signer)
 
     sound_directories(place)
+    resumed_directories(place)
     changed_directories(place)
     taken_away_directories(place)
     leaked_directories(place)
@@ -543,6 +564,39 @@ def sound_directories(place: Make) -> None:
     here.book.add(ACTIVE, "seal", file_id=file_id_of("again"), run_id="r-1", seal=json.loads(said))
     here.file("r-1", lines, seal(said))
     here.close(view(runs=runs()))
+
+
+def resumed_directories(place: Make) -> None:
+    """Write directories with runs that were killed and went on, under the same key or another one."""
+    why = (
+        "the old key was taken out of use on a schedule, after the runs that it began had been sealed with the new one"
+    )
+    here = place("resumed-across-a-rotation", why, RETIRED).resume("r-1", RETIRED, ACTIVE)
+    here.resume("r-2", RETIRED, ACTIVE, RETIRED, by=ACTIVE)
+    here.book.rotated(ACTIVE, reason="scheduled").revoked(ACTIVE, RETIRED, 6)
+    here.file("live", resumed("live", ACTIVE, RETIRED, ACTIVE)[:5])
+    here.book.add(ACTIVE, "open", **whose("live"))
+    seen: Vector = {"believed": {RETIRED: 6}, "runs": runs("intact", "r-1", "r-2", live="revoked-key")}
+    alone = {**seen, "runs": runs("intact", "r-1", "r-2", live="unknown-key")}
+    here.close(view(**seen), view("revoked", **seen), view("hmac", ["active"], **alone))
+
+    why = "sealed when the old key had leaked: whoever had it could have made the lines that a run went on after"
+    here = place("resumed-over-a-leaked-key", why, RETIRED).resume("r-1", RETIRED, ACTIVE)
+    here.resume("same-key", RETIRED, RETIRED, by=ACTIVE).resume("between", ACTIVE, RETIRED, ACTIVE)
+    here.resume("after", ACTIVE, ACTIVE).record("never-died", ACTIVE, events=RETIRED)
+    lines = resumed("not-told", RETIRED, ACTIVE)
+    here.file("not-told", lines, seal(statement("not-told", lines), ACTIVE))
+    here.book.add(ACTIVE, "open", **whose("not-told"))
+    here.resume("accepted", RETIRED, ACTIVE, by=ACTIVE)
+    reason = "compared with a backup"
+    lines = resumed("accepted", RETIRED, ACTIVE)
+    who = {"actor": "reviewer", "at": SEALED_AT, "commit": None, "reason": reason}
+    accepted = statement("accepted", lines, accepted=who, gen=1)
+    here.file("accepted", lines, seal(accepted, ACTIVE))
+    here.book.add(ACTIVE, "accept", **whose("accepted"), reason=reason, seal=json.loads(accepted))
+    here.book.revoked(ACTIVE, RETIRED, 2, "leaked")
+    words = runs("revoked-key", "r-1", "same-key", "between", "not-told")
+    here.close(view(believed={RETIRED: 2}, runs=words | runs("intact", "after", "never-died", "accepted")))
 
 
 def changed_directories(place: Make) -> None:
