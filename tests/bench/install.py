@@ -51,7 +51,17 @@ class Product:
         self._do(uv, "build", "-q", "--wheel", "--out-dir", str(self.folder / "dist"), str(source))
         (wheel,) = (self.folder / "dist").glob("*.whl")
         constraints = ["--constraints", str(ROOT / "requirements.lock")]
-        self._do(uv, "pip", "install", "-q", "--python", self.python, "--compile-bytecode", *constraints, str(wheel))
+        self._do(
+            uv,
+            "pip",
+            "install",
+            "-q",
+            "--python",
+            self.python,
+            "--compile-bytecode",
+            *constraints,
+            f"{wheel}[postgres]",
+        )
         self._do(self.python, "-m", "compileall", "-q", str(ROOT / "tests" / "bench"))
 
     def inside(self, action: str, *arguments: object) -> Any:

@@ -244,6 +244,48 @@ def steps(bench: Bench) -> Section:
     return Section("Steps", about, rows)
 
 
+def engine(bench: Bench) -> Section:
+    """Cost of a step with its checkpoint, and of a save late in a run."""
+    inside = bench.product.inside
+    many = 10_000 // bench.scale
+    rates = {kind: inside("per_step", bench.files, kind, str(many), bench.rounds) for kind in ("none", "memory")}
+    rate = 1 / rates["memory"][str(many)]
+    flat = inside("per_step", bench.files, "sqlite", "100,3000", bench.rounds)
+    late = inside("saves", "postgres", 1000, 250, bench.rounds)
+    grown, slower = flat["3000"] / flat["100"], late["after"] / late["before"]
+    rows = [
+        Row(
+            f"{many:,} trivial steps, recorded, checkpoints in memory",
+            f"{rate:,.0f} steps/s",
+            f"without checkpoints: {1 / rates['none'][str(many)]:,.0f} steps/s",
+            "",
+            "≥ 10,000 steps/s",
+            rate >= 10_000,
+        ),
+        Row(
+            "a step of 3,000, checkpoints in SQLite",
+            us(flat["3000"]),
+            f"a step of 100: {us(flat['100'])}",
+            f"{grown:.2f}",
+            "≤ 1.30",
+            grown <= 1.3,
+        ),
+        Row(
+            "a save after 1,000 outputs of 250 bytes, PostgreSQL, by the clock",
+            us(late["after"]),
+            f"after none: {us(late['before'])}",
+            f"{slower:.2f}",
+            "≤ 2.00",
+            slower <= 2,
+        ),
+    ]
+    about = (
+        "`replay.record` of steps that add one, golden file and all, with a checkpoint saved after every step; and one"
+        " save of one more output to a server on this machine, most of whose work is not ours, so by the clock."
+    )
+    return Section("Engine and checkpoints", about, rows)
+
+
 def start(bench: Bench) -> Section:
     bench.make("ten", 8, 0)
     commands = {"--help": ["--help"], "verify, a file of 10 events": ["verify", bench.path("ten")]}
@@ -323,5 +365,5 @@ def millions(count: int) -> str:
 
 
 SECTIONS: dict[str, Callable[[Bench], Section]] = {
-    function.__name__: function for function in (verify, signing, diff, tail, steps, start, memory)
+    function.__name__: function for function in (verify, signing, diff, tail, steps, engine, start, memory)
 }
