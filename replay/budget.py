@@ -5,6 +5,8 @@ Knows no skill and no rule but ceilings; fails closed.
 
 from __future__ import annotations
 
+from threading import Lock
+
 import msgspec
 
 from golden.errors import UsageError
@@ -57,6 +59,8 @@ class Budget:
         self.charged = charged
         self.reserved = 0
         self.version = POLICY_VERSION
+        # Threads of one step may spend side by side, and after it was given up.
+        self.spending = Lock()
 
     @classmethod
     def restored(cls, snapshot: BudgetSnapshot) -> Budget:
@@ -81,8 +85,9 @@ class Budget:
     def fits(self, allowance: Allowance) -> bool:
         """Whether a step could spend all it may beside those under way.
 
-        Steps side by side are held to this, so that none is refused because of what another happens to have spent by
-        then: which steps are refused is the same whatever their order.
+        Steps side by side are held to this, so that none is refused because of what another happens to spend
+        meanwhile. Where money is short, which of them finds none left can depend on the order in which they became
+        ready: the order in which they ended, which the recording holds.
         """
         return self.charged + self.reserved + allowance.ceiling <= self.workflow_ceiling
 
@@ -90,13 +95,13 @@ class Budget:
 class Allowance:
     """What one step may spend over all its attempts, and what it has spent: `spent` is None until it says so."""
 
-    __slots__ = ("_budget", "ceiling", "closed", "denied", "spent")
+    __slots__ = ("_budget", "_closed", "ceiling", "denied", "spent")
 
     def __init__(self, budget: Budget, ceiling: int) -> None:
         self._budget = budget
         self.ceiling = ceiling
         self.spent: int | None = None
-        self.closed = False
+        self._closed = False
         self.denied: DeniedError | None = None
 
     def again(self) -> Allowance:
@@ -122,7 +127,13 @@ class Allowance:
 
     def spend(self, cents: int) -> None:
         """Charge `cents`; raises DeniedError, and charges nothing, where that goes over a ceiling."""
-        if self.closed:
-            raise UsageError("ctx.spend of a step that has ended", hint="use the Context of the step that runs")
-        self.check((self.spent or 0) + cents)
-        self.spent = (self.spent or 0) + cents
+        with self._budget.spending:
+            if self._closed:
+                raise UsageError("ctx.spend of a step that has ended", hint="use the Context of the step that runs")
+            self.check((self.spent or 0) + cents)
+            self.spent = (self.spent or 0) + cents
+
+    def close(self) -> None:
+        """Let nothing more be spent: what is in `spent` from now on is what is charged."""
+        with self._budget.spending:
+            self._closed = True

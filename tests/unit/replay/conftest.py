@@ -17,6 +17,7 @@ from golden.recording import Record
 from golden.store import Store
 from golden.verdict import Verdict, verify
 from replay import Context, Divergence, Replay, SkillRegistry, Spec, record, replay
+from replay.live import LiveEffects
 
 ROOT = Path(__file__).resolve().parents[3]
 SECRET = b"a secret of the tests, long enough to sign"
@@ -145,3 +146,9 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     laboratory = Lab(tmp_path / "golden")
     yield laboratory
     laboratory.close()
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further attempts are made at once; the delay that is recorded stays what it is."""
+    monkeypatch.setattr(LiveEffects, "pause", lambda *_: 0)

@@ -1,5 +1,7 @@
-"""Policy: ceilings of step and run in integer cents, and what a refused step or spend costs."""
+"""Budget: ceilings of step and run in integer cents, and what a refused step or spend costs."""
 
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -85,6 +87,81 @@ def test_denied_spend_charges_nothing_and_denial_is_no_exception() -> None:
     assert not issubclass(DeniedError, Exception)
 
 
+def test_a_further_attempt_goes_on_with_what_the_step_has_spent() -> None:
+    first = Budget(5, 100).allowance(None)
+    first.spend(3)
+    second = first.again()
+    assert second.spent == 3
+    second.spend(2)
+    with pytest.raises(DeniedError):
+        second.spend(1)
+    assert (first.spent, second.spent) == (3, 5)
+
+
+def test_a_further_attempt_of_a_step_that_spent_nothing_has_still_said_nothing() -> None:
+    assert Budget(5, 100).allowance(None).again().spent is None
+
+
+def test_nothing_can_be_spent_once_an_allowance_is_closed_and_a_further_one_is_open() -> None:
+    allowance = Budget(5, 100).allowance(None)
+    allowance.spend(1)
+    allowance.close()
+    with pytest.raises(UsageError, match="step that has ended"):
+        allowance.spend(1)
+    assert allowance.spent == 1
+    allowance.again().spend(1)
+
+
+class SlowBudget(Budget):
+    """A budget that gives other threads their turn wherever it is asked what it holds."""
+
+    @property
+    def charged(self) -> int:
+        time.sleep(0.01)
+        return 0
+
+    @charged.setter
+    def charged(self, _: int) -> None: ...
+
+
+def test_threads_of_one_step_cannot_together_spend_more_than_its_ceiling() -> None:
+    allowance = SlowBudget(10, 100).allowance(None)
+    denied: list[DeniedError] = []
+
+    def spend() -> None:
+        try:
+            allowance.spend(6)
+        except DeniedError as error:
+            denied.append(error)
+
+    threads = [threading.Thread(target=spend) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (allowance.spent, len(denied)) == (6, 3)
+
+
+def test_closing_waits_for_a_spend_under_way_so_that_it_is_charged() -> None:
+    allowance = SlowBudget(10, 100).allowance(None)
+    thread = threading.Thread(target=allowance.spend, args=(6,))
+    thread.start()
+    while not allowance._budget.spending.locked():
+        time.sleep(0)
+    allowance.close()
+    assert allowance.spent == 6
+    thread.join()
+
+
+def test_a_step_fits_beside_others_where_all_could_spend_all_they_may() -> None:
+    budget = Budget(40, 100, charged=10)
+    assert budget.fits(budget.allowance(90))
+    assert not budget.fits(budget.allowance(91))
+    budget.reserved = 50
+    assert budget.fits(budget.allowance(None))
+    assert not budget.fits(budget.allowance(41))
+
+
 # In a run
 
 
@@ -112,6 +189,54 @@ def test_failing_step_is_charged_what_it_spent(lab: Lab) -> None:
     assert only(recording).cost_cents == 4
     assert ending(recording).total_cost_cents == 4
     assert recording.statement.status == "failed"
+
+
+@pytest.mark.usefixtures("hurried")
+def test_what_is_spent_adds_up_over_attempts_and_is_charged_once(lab: Lab) -> None:
+    def skill(ctx: Context) -> int:
+        ctx.spend(30)
+        if ctx.external("try", attempts.__next__) < 2:
+            raise ValueError
+        return 1
+
+    attempts = iter(range(9))
+    recording = lab.record(flow(step("a", "s", retry=True)), skills(s=skill))
+    data = only(recording)
+    assert (data.success, data.cost_cents, len(data.attempts)) == (True, 90, 3)
+    assert ending(recording).total_cost_cents == data.budget_snapshot.accumulated_cost_cents == 90
+    assert lab.replay(recording, skill).matched
+
+
+@pytest.mark.usefixtures("hurried")
+def test_attempts_together_never_pass_the_ceiling_of_their_step(lab: Lab) -> None:
+    def skill(ctx: Context) -> int:
+        ctx.spend(40)
+        raise ValueError
+
+    recording = lab.record(flow(step("a", "s", retry=True)), skills(s=skill))
+    data = only(recording)
+    assert data.error
+    assert (data.error.code, data.error.message) == (
+        "STEP_CEILING_EXCEEDED",
+        "the step would cost 120 cents, 100 are allowed",
+    )
+    assert [attempt.error and attempt.error.code for attempt in data.attempts] == [
+        "EXECUTION_ERROR",
+        "EXECUTION_ERROR",
+        "STEP_CEILING_EXCEEDED",
+    ]
+    assert (data.cost_cents, recording.statement.status) == (80, "budget_exceeded")
+    assert lab.replay(recording, skill).matched
+
+
+@pytest.mark.usefixtures("hurried")
+def test_estimate_of_a_step_that_says_nothing_is_charged_once_however_often_it_is_tried(lab: Lab) -> None:
+    def skill(ctx: Context) -> int:
+        raise ValueError
+
+    recording = lab.record(flow(step("a", "s", retry=True, max_retries=2, estimated_cost_cents=7)), skills(s=skill))
+    assert (len(only(recording).attempts), only(recording).cost_cents) == (3, 7)
+    assert lab.replay(recording, skill).matched
 
 
 ESTIMATES: list[tuple[dict[str, Any], dict[str, Any], dict[str, int], str]] = [
