@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,7 +29,7 @@ from replay.engine import Emit, Engine, Invoke, Outcome, StoppedError, Wait
 from replay.frames import MAX_MESSAGE, failure_of
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Runner
+    from asyncio import AbstractEventLoop, Task
 
     from replay.interrupts import Interrupts
     from replay.skill import Skill, SkillRegistry
@@ -160,7 +161,8 @@ class Driver:
         job.calls, job.began = answer, time.monotonic()
         self._jobs[request.index] = job
         attempt = partial(self._attempt, skill, context, answer, request, nullcontext)
-        self._crew.begin(request.index, partial(self._timed, attempt))
+        # A replay runs it in this thread: what it finds set here (decimal's precision) must be the same there.
+        self._crew.begin(request.index, partial(copy_context().run, self._timed, attempt))
         return None
 
     def _wait(self) -> tuple[int, Outcome]:
@@ -192,7 +194,7 @@ class Driver:
         if self._crew is None or job.calls is None or job.limit is None:
             raise LookupError("no thread makes this attempt")
         job.calls.give_up()
-        job.request.allowance.closed = True
+        job.request.allowance.close()
         self._crew.leave_behind(job.request.index)
         return Outcome(
             None,
@@ -272,7 +274,7 @@ class Driver:
             if os.getpid() != self._pid:
                 # A child that the skill forked came back: its parent goes on with the run, it must not.
                 os._exit(1)
-            request.allowance.closed = True
+            request.allowance.close()
             calls.leave()
             if ours:
                 self._interrupts.check()
@@ -281,32 +283,37 @@ class Driver:
             calls.finish(skill.location)
 
     def _awaited(self, value: Any) -> Any:
-        runner: Runner | None = getattr(self._local, "runner", None)
-        if runner is None:
+        loop: AbstractEventLoop | None = getattr(self._local, "loop", None)
+        if loop is None:
             # 30 ms to import, needed only by async skills.
-            from asyncio import Runner
+            from asyncio import new_event_loop
 
-            self._local.runner = runner = Runner()
-            runner.get_loop().set_exception_handler(_report)
+            self._local.loop = loop = new_event_loop()
+            loop.set_exception_handler(_report)
+            if self._crew is not None:
+                self._crew.waits_by(partial(_leave, loop))
         try:
-            return runner.run(value)
+            return loop.run_until_complete(value)
         finally:
-            self._cancel_rest(runner.get_loop())
+            self._cancel_rest(loop)
 
     def _cancel_rest(self, loop: AbstractEventLoop) -> None:
         # What a skill left running ends with its step, so that nothing of it speaks in a later one.
-        from asyncio import all_tasks, gather
+        from asyncio import gather
 
-        tasks = all_tasks(loop)
-        for task in tasks:
-            task.cancel()
+        tasks = _cancel_all(loop)
         if tasks:
             loop.run_until_complete(gather(*tasks, return_exceptions=True))
 
     def _close_loop(self) -> None:
-        runner: Runner | None = getattr(self._local, "runner", None)
-        if runner is not None:
-            runner.close()
+        loop: AbstractEventLoop | None = getattr(self._local, "loop", None)
+        if loop is None:
+            return
+        try:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            # Threads that a skill left at work in the loop's executor are not waited for.
+            loop.close()
 
 
 def refuse_running_loop(registry: SkillRegistry) -> None:
@@ -318,8 +325,24 @@ def refuse_running_loop(registry: SkillRegistry) -> None:
 
 
 def _report(loop: AbstractEventLoop, context: dict[str, Any]) -> None:
-    if not isinstance(context.get("exception"), ENDS):
+    if not isinstance(context.get("exception"), (*ENDS, LeftBehindError)):
         loop.default_exception_handler(context)
+
+
+def _cancel_all(loop: AbstractEventLoop) -> set[Task[Any]]:
+    from asyncio import all_tasks
+
+    tasks = all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    return tasks
+
+
+def _leave(loop: AbstractEventLoop) -> None:
+    """Wake a loop in another thread that is left behind; whichever task of it was told so, all are to end."""
+    # Closed already: then nobody waits in it.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_cancel_all, loop)
 
 
 def _discard(value: Any) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from msgspec import UNSET, Raw
@@ -56,10 +57,10 @@ class LiveEffects:
         return LiveCalls(self, request)
 
     def pause(self, request: Invoke) -> int:
-        """See `Effects`; what is left of the run is not slept through."""
+        """See `Effects`; a run that is over before waits no longer than that, and until it is over."""
         if self._seconds is None:
             return request.delay_ms
-        return min(request.delay_ms, max(round(self._left(self._seconds) * 1000), 0))
+        return min(request.delay_ms, max(ceil(self._left(self._seconds) * 1000), 0))
 
     def limit(self, request: Invoke) -> Limit | None:
         """See `Effects`: the step's own limit, or what is left of the run's."""
@@ -87,19 +88,20 @@ class LiveCalls(Calls):
             super().leave()
 
     def give_up(self) -> None:
-        """See `Calls`; a call that is under way leaves no line."""
+        """See `Calls`; a call that is under way leaves no line, and waits for one that is being written."""
         with self._lock:
             super().leave()
             self._under_way.clear()
 
     def finish(self, location: Callable[[], str | None]) -> None:
         """Raise what was latched; a call that a thread has not come back from cannot be repeated."""
-        # After a line that could not be written there is nothing left to write.
-        unfinished = {} if isinstance(self.latched, StoreError) else self._under_way
-        for number, asked in sorted(unfinished.items()):
-            message = f"external call {asked[0]!r} was still under way when its step ended; wait for its thread"
-            self._put(number, asked, 0, None, None, _UNRECORDABLE(message=message[:MAX_MESSAGE]))
-            self.latched = self.latched or UnrecordableError(message, location())
+        with self._lock:
+            # After a line that could not be written there is nothing left to write.
+            unfinished = {} if isinstance(self.latched, StoreError) else self._under_way
+            for number, asked in sorted(unfinished.items()):
+                message = f"external call {asked[0]!r} was still under way when its step ended; wait for its thread"
+                self._put(number, asked, 0, None, None, _UNRECORDABLE(message=message[:MAX_MESSAGE]))
+                self.latched = self.latched or UnrecordableError(message, location())
         super().finish(location)
 
     def call(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -133,7 +135,7 @@ class LiveCalls(Calls):
 
     def _told(self, number: int, asked: tuple[str, bytes, bytes], recalled: EffectData) -> Any:
         """Give what a call was answered before, and write it as this attempt's."""
-        self._under_way[number] = asked
+        self._start(number, asked)
         told = recalled.error or None
         raw = None if told else bytes(recalled.result)
         self._record(number, asked, time.perf_counter_ns(), raw, recalled.result_hash, told)
@@ -172,9 +174,16 @@ class LiveCalls(Calls):
             return self._failed(number, asked, error, started)
         return self._answered(number, asked, result, started, lambda: location)
 
+    def _start(self, number: int, asked: tuple[str, bytes, bytes]) -> None:
+        with self._lock:
+            # It may have been numbered long before it was awaited.
+            if self._left:
+                raise UnrecordableError(f"external call {asked[0]!r} of a step that has ended", None)
+            self._under_way[number] = asked
+
     @contextmanager
     def _asks(self, number: int, asked: tuple[str, bytes, bytes]) -> Iterator[None]:
-        self._under_way[number] = asked
+        self._start(number, asked)
         token = _asking.set((self, asked[0]))
         try:
             yield
