@@ -401,7 +401,7 @@ def _judge_live(judged: Judge, file: GoldenFile, fd: int, reading: Reading, kid:
     judged = partial(judged, kid=walk.signing.kid if walk.signing else None, events=walk.seq)
     for kid in reading.kids:
         if keyring.state(kid) == "revoked":
-            return judged("revoked-key", f"the run went on under {kid}, which is revoked", revoked)
+            return judged("revoked-key", f"the run went on under {kid}, which is revoked", revoked, kid=kid)
     if walk.ended:
         return judged("unsealed", _ENDED, _sealing(file, stated=False))
     writer = file.has_writer()

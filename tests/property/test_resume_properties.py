@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golden.errors import StoreError
+from golden.errors import GoldenError, StoreError
 from golden.event import Data, EffectData, parse_event
 from golden.keyring import Keyring
 from golden.recording import Record, Recording
 from golden.store import GoldenFile, Store
+from golden.unfinished import open_unfinished
 from golden.verdict import verify
 from tests import independent_verifier, runs
 from tests.property.test_canonical_properties import VALUES
@@ -84,6 +85,28 @@ def test_a_run_killed_at_any_byte_goes_on_and_is_the_same_run(tmp_path: Path) ->
         assert now.count(b'"event_type":"run_resume"') == (len(good) < len(data)), size
         if size % 50 == 0:
             assert independent_verifier.verdict(file.path, [ACTIVE, RETIRED]) == "intact", size
+
+
+@pytest.mark.slow
+def test_a_run_of_which_any_bit_was_changed_does_not_go_on_unless_its_line_is_cut_off(tmp_path: Path) -> None:
+    store = runs.store_in(tmp_path)
+    file = runs.broken_off(store, "r-1", SOME[:5], half=b'{"data":{"half')
+    good = file.path.read_bytes()
+    last = good.rindex(b"\n")
+    lines = good[: good.rindex(b"\n", 0, last) + 1]
+    for place in range(len(good)):
+        spoilt = bytearray(good)
+        spoilt[place] ^= 1 << place % 8
+        file.path.write_bytes(spoilt)
+        if place < last:
+            with pytest.raises(GoldenError), open_unfinished(store, "r-1"):
+                pytest.fail(f"byte {place} was believed")
+        else:
+            # Of the last line without its end, and of what was never a line, nothing is believed, and nothing missed.
+            with open_unfinished(store, "r-1") as past:
+                expected = lines if place == last else good[: last + 1]
+                assert b"".join(past.blocks()) == expected, place
+        assert file.path.read_bytes() == spoilt
 
 
 @st.composite

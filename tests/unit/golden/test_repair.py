@@ -601,6 +601,15 @@ def test_a_new_ledger_lists_what_verifies_and_names_what_does_not(bare: Store) -
     assert verify(bare.file("r-4").path, directory).verdict == "truncated"
 
 
+def test_a_run_that_broke_off_is_listed_with_its_good_lines_and_can_be_gone_on_with(bare: Store) -> None:
+    file = runs.broken_off(bare, "r-5", EVENTS[:2], half=b"{")
+    bare.file("r-6").path.write_bytes(file.path.read_bytes()[:100])
+    found = {one.run_id: (one.verdict, one.listed) for one in start_ledger(bare, "from now on")}
+    assert (found["r-5"], found["r-6"]) == (("torn", True), ("torn", False))
+    runs.go_on(runs.store_in(bare.directory, ledger=True), "r-5", EVENTS)
+    assert verify(file.path, bare.keyring).verdict == "intact"
+
+
 def test_a_dry_run_lists_the_same_and_makes_nothing(bare: Store) -> None:
     before = names(bare)
     assert [one.listed for one in start_ledger(bare, "r", dry_run=True)] == [True, True, True, False]
@@ -650,10 +659,15 @@ def test_a_run_that_has_not_ended_needs_its_key(tmp_path: Path) -> None:
     assert list(needed_by(later.read(), B.kid)) == [("r-1", why)]
     fd = os.open(store.directory / "r-1.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(fd, fcntl.LOCK_EX)
-    why = "the run has not ended; wait until it has, then `golden rotate`"
-    assert list(needed_by(later.read(), B.kid)) == [("r-1", why)]
+    waiting = "the run has not ended; wait until it has, then `golden rotate`"
+    assert list(needed_by(later.read(), B.kid)) == [("r-1", waiting)]
     os.close(fd)
     assert list(needed_by(later.read(), A.kid)) == []
+    # Once it has gone on under another key it needs both.
+    runs.go_on(later, "r-1", EVENTS[:1], sealed=False)
+    assert [list(needed_by(later.read(), key.kid)) for key in (A, B)] == [[("r-1", why)]] * 2
+    runs.go_on(later, "r-1", EVENTS)
+    assert list(needed_by(later.read(), B.kid)) == []
 
 
 def test_revoking_is_tried_first_and_remembered_by_this_host(listed: Store, memory: Memory) -> None:

@@ -1,5 +1,6 @@
 """Verdict: each row of the format's table that a file alone can show, and which row comes first."""
 
+import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -291,6 +292,30 @@ def test_a_live_file_is_live(store: Store) -> None:
     assert found.hint == "its recorder died: `golden resume r-1` goes on, `golden recover r-1` seals it as it is"
 
 
+@pytest.mark.parametrize("half, word", [(b"", "live"), (b'{"data"', "torn")])
+def test_what_is_being_written_is_waited_for_and_what_broke_off_can_be_gone_on_with(
+    store: Store, half: bytes, word: str
+) -> None:
+    file = runs.broken_off(store, "r-1", EVENTS[:3], half=half)
+    died = "its recorder died: `golden resume r-1` goes on, `golden recover r-1` seals it as it is"
+    assert (judged(file).verdict, judged(file).hint) == (word, died)
+    fd = os.open(store.directory / "r-1.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    assert (judged(file).verdict, judged(file).hint) == (word, "wait until it ends")
+    os.close(fd)
+
+
+def test_a_run_that_has_ended_is_sealed_by_whoever_recovers_it_unless_it_was_sealed(
+    store: Store, tmp_path: Path
+) -> None:
+    file = runs.broken_off(store, "r-1", EVENTS)
+    recovered = "restore the .sig from backup; if its recorder died before it sealed, `golden recover r-1` does"
+    assert (judged(file).verdict, judged(file).hint) == ("unsealed", recovered)
+    listed = runs.record(runs.store_in(tmp_path / "listed", ledger=True), "r-1", EVENTS)
+    listed.seal_path.unlink()
+    assert (judged(listed).verdict, judged(listed).hint) == ("unsealed", "restore the .sig from backup")
+
+
 def test_a_line_over_the_limit_is_unreadable(store: Store) -> None:
     file = unsealed(store, *EVENTS[:1])
     with file.path.open("ab") as opened:
@@ -504,6 +529,10 @@ def test_a_run_that_went_on_under_a_revoked_key_is_revoked_key(store: Store) -> 
     events: list[Data] = [runs.start(), runs.resume(0), runs.step(0, 1)]
     keys = [HmacKey(ACTIVE), HmacKey(RETIRED)]
     file = runs.forge(store.directory, "r-1", events, keys=keys, sealed=False)
+    found = judged(file, policy((ACTIVE, "active"), (RETIRED, "revoked")))
+    assert (found.verdict, found.kid) == ("revoked-key", HmacKey(RETIRED).kid)
+    # And so it is once it has gone on from there under a good one.
+    file = runs.forge(store.directory, "r-1", [*events, runs.resume(1)], keys=[*keys, keys[0]], sealed=False)
     found = judged(file, policy((ACTIVE, "active"), (RETIRED, "revoked")))
     assert (found.verdict, found.kid) == ("revoked-key", HmacKey(RETIRED).kid)
 
