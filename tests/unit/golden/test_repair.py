@@ -602,7 +602,7 @@ def test_a_new_ledger_lists_what_verifies_and_names_what_does_not(bare: Store) -
 
 
 def test_a_run_that_broke_off_is_listed_with_its_good_lines_and_can_be_gone_on_with(bare: Store) -> None:
-    file = runs.broken_off(bare, "r-5", EVENTS[:2], half=b"{")
+    file = runs.broken_off(runs.store_in(bare.directory), "r-5", EVENTS[:2], half=b"{")
     bare.file("r-6").path.write_bytes(file.path.read_bytes()[:100])
     found = {one.run_id: (one.verdict, one.listed) for one in start_ledger(bare, "from now on")}
     assert (found["r-5"], found["r-6"]) == (("torn", True), ("torn", False))
