@@ -116,7 +116,7 @@ def show(session: Session, run: str, version: str, url: str | None) -> int:
 
 @checkpoints.member(
     "set-status",
-    """golden checkpoints set-status report-1 aborted --expect-version 3 --reason "its host is gone" """,
+    """golden checkpoints set-status actual aborted --expect-version 7 --reason INC-7""",
 )
 @click.argument("run", metavar="RUN")
 @click.argument("status", metavar="STATUS", type=click.Choice(STATUSES))
@@ -151,8 +151,8 @@ def set_status(
 
 @checkpoints.member(
     "delete",
-    """golden checkpoints delete report-1 --expect-version 5 --dry-run
-    golden checkpoints delete report-1 --expect-version 5 --yes""",
+    """golden checkpoints delete report-1 --expect-version 7 --dry-run
+    golden checkpoints delete report-1 --expect-version 7 --yes""",
 )
 @click.argument("run", metavar="RUN")
 @click.option(

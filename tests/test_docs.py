@@ -362,7 +362,7 @@ def test_reference_of_the_commands_is_current() -> None:
 
 def test_every_command_and_option_is_documented(environment: dict[str, str]) -> None:
     reference = make_reference.TARGET.read_text("utf-8")
-    headings = re.findall(r"^### golden ([a-z ]+)$", reference, re.MULTILINE)
+    headings = re.findall(r"^### golden ([a-z -]+)$", reference, re.MULTILINE)
     assert headings == [name for name, _ in make_reference.leaves()]
     assert set(make_reference.EXIT_CODES) == set(headings)
     for name in headings:
@@ -391,7 +391,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
     (here / "skills.py").write_text(SKILLS)
     (here / "golden.toml").write_text('skills = ["skills.py"]\n')
     (here / "inputs.json").write_text('{"city": "Oslo"}')
-    (here / "specs" / "report.json").write_text(json.dumps({"id": "report", "steps": [STEP]}))
+    steps = [STEP, *({**STEP, "id": name} for name in ("rank", "sort", "check", "send"))]
+    (here / "specs" / "report.json").write_text(json.dumps({"id": "report", "steps": steps}))
     (here / "specs" / "report.toml").write_text(
         'id = "report"\n[[steps]]\nid = "say"\nskill_id = "say"\ninputs = { text = "${inputs.city}" }\n'
     )
@@ -410,7 +411,10 @@ FORGED = (
     ("record", "specs/report.json", "--run-id", "forged-2"),
 )
 BEFORE: dict[str, tuple[tuple[str, ...], ...]] = {
-    "golden record specs/report.json --run-id report-1": (("quarantine", "report-1", "--yes"),),
+    "golden record specs/report.json --run-id report-1": (
+        ("quarantine", "report-1", "--yes"),
+        ("checkpoints", "delete", "report-1", "--expect-version", "7", "--yes"),
+    ),
     "golden keys retire": (NEW_KEY,),
     "golden keys revoke": (NEW_KEY, ("rotate", "--reason", "scheduled", "--yes")),
     "golden rotate": (NEW_KEY,),

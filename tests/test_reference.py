@@ -78,6 +78,21 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str
         ("import", "aos", "--format", "aos", "--dir", "imported", "--key", kid_of(runs.AOS_SECRET)),
         ("git", "install"),
         ("init",),
+        ("record", "one.json", "--run-id", "r-3", "--seed", "3"),
+        ("resume", "r-3"),
+        ("fork", "r-3", "--at", "a", "--run-id", "r-4"),
+        ("list",),
+        ("stats",),
+        ("inspect", "r-3"),
+        ("status",),
+        ("checkpoints", "list"),
+        ("checkpoints", "show", "r-3"),
+        ("checkpoints", "set-status", "r-3", "failed", "--expect-version", "3", "--reason", "x"),
+        ("checkpoints", "delete", "r-3", "--expect-version", "4", "--yes"),
+        ("checkpoints", "prune", "--older-than", "1d", "--keep", "1"),
+        ("stop", "--reason", "x"),
+        ("stop", "--reason", "y"),
+        ("start",),
     ]
     shutil.copytree(runs.FIXTURES / "recordings" / "aos", shell.here / "aos")
     (shell.here / ".git").mkdir()
@@ -118,7 +133,8 @@ def test_every_member_is_documented_and_every_documented_member_is_there(
 
 
 ORDERED = """
-    record verify replay diff config demo keys rotate resign quarantine recover ledger anchors import init git
+    record verify replay diff config demo keys rotate resign quarantine recover ledger anchors import init git resume
+    fork stop start status list stats inspect
 """
 
 
@@ -147,13 +163,13 @@ def test_every_key_of_the_configuration_is_documented() -> None:
     for name, default in settings.DEFAULTS.items():
         (row,) = [line for line in table.splitlines() if line.startswith(f"| `{name}`")]
         shown = row.split("|")[3].strip().strip("`")
-        assert shown == ("none" if default == [] else json.dumps(default).strip('"'))
+        assert shown == ("none" if default in ([], {}, None) else json.dumps(default).strip('"'))
 
 
 def test_every_variable_is_documented() -> None:
     documented = set(rows(section("configuration.md", "Variables")))
     source = Path(settings.__file__).read_text("utf-8")
-    read = set(re.findall(r'"((?:GOLDEN|XDG|WORKFLOW|NO|FORCE)_[A-Z_]*[A-Z]|HOME|COLUMNS)"', source))
+    read = set(re.findall(r'"((?:GOLDEN|XDG|WORKFLOW|NO|FORCE)_[A-Z_]*[A-Z]|DATABASE_URL|HOME|COLUMNS)"', source))
     assert documented == read | set(settings.SECRETS) | set(settings.CEILINGS)
 
 

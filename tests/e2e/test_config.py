@@ -159,7 +159,7 @@ def test_skills_of_the_flag_come_after_those_of_the_file(recorded: Shell) -> Non
         "checkpoint_interval = 0",
         "policy = true",
         "policy = {profil = 'standard'}",
-        "policy = {profile = 'lax'}",
+        "policy = {profile = 3}",
         "[policy]\ndisabled = ['web.post']",
         "[policy.disabled]\n'web.post' = true",
         "policy.forbidden_patterns = [3]",
