@@ -67,7 +67,9 @@ class _Found(msgspec.Struct):
 )
 @click.argument("run", required=False, metavar="RUN")
 @run_option
-@click.option("-n", "--lines", "count", type=click.IntRange(0), default=20, metavar="N", help="How many events.")
+@click.option(
+    "-n", "--lines", "count", type=click.IntRange(0), default=20, metavar="N", help="How many events.  [default: 20]"
+)
 @checkpoints_option
 def inspect(session: Session, run: str | None, run_option: str | None, count: int, url: str | None) -> int:
     """Show all about one run: its golden file with the verdict on it, its checkpoint, its last events, what to do next.

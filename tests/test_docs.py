@@ -152,6 +152,18 @@ registry = SkillRegistry()
 def say(ctx):
     return f"{ctx.inputs['text']} {ctx.random.random()}"
 """
+POWER_CUT = """\
+
+
+@registry.skill("sort")
+def sort(ctx):
+    import os
+    import signal
+
+    if os.path.exists("dark"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return ctx.seed
+"""
 STEP = {"id": "say", "skill_id": "say", "inputs": {"text": "Oslo"}}
 
 # The runbook: each situation in a store of its own, where it has come to that.
@@ -263,6 +275,16 @@ def replicated(site: Site) -> None:
     sources.write_bytes(before)
 
 
+def without_power(site: Site) -> None:
+    """The process of a run was killed in its second step; nothing else has changed."""
+    steps = [STEP, {"id": "sort", "skill_id": "sort"}, {**STEP, "id": "send"}]
+    (site.here / "specs/report.json").write_text(json.dumps({"id": "report", "steps": steps}))
+    (site.here / "skills.py").write_text(SKILLS + POWER_CUT)
+    (site.here / "dark").touch()
+    site.golden("record", "specs/report.json", "--run-id", "report-4", "--seed", "7", code=-9)
+    (site.here / "dark").unlink()
+
+
 PREPARED: dict[str, Callable[[Site], None]] = {
     "A suspected leak": leaked,
     "A confirmed leak": confirmed,
@@ -270,6 +292,8 @@ PREPARED: dict[str, Callable[[Site], None]] = {
     "TAMPER_DETECTED": tampered,
     "Restored from a backup": restored,
     "Replicas disagree": replicated,
+    "Stop everything": lambda _: None,
+    "A run that does not go on": without_power,
 }
 
 

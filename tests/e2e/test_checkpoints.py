@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
+from tests.checkpoint_places import InPostgres, schema
 from tests.e2e import ops
 from tests.e2e.conftest import open_shop
 from tests.e2e.shell import Shell
@@ -219,3 +220,26 @@ def test_hostile_text_in_a_checkpoint_reaches_no_terminal(busy: Shell) -> None:
     for argv in (("list",), ("show", "done"), ("show", evil), ("list", "--spec", evil)):
         done = busy.golden("checkpoints", *argv)
         assert not re.search("[\x00-\x09\x0b-\x1f]", done.stdout + done.stderr), argv
+
+
+@pytest.mark.slow
+def test_on_a_server_everything_works_as_in_a_file(shop: Shell) -> None:
+    with schema() as name:
+        place = InPostgres(name)
+        shop.environ["DATABASE_URL"] = place.url
+        ops.fill(shop)
+        assert [row["run_id"] for row in told(shop, "list")[:-1]] == ["killed", "dear", "failed", "done"]
+        (found,) = told(shop, "show", "failed", "--at", "3")
+        assert (found["version"], [one["step_id"] for one in found["outputs"]]) == (5, ["basket", "price"])
+        for argv in (("list",), ("stats", "order"), ("status",), ("inspect", "killed")):
+            assert shop.golden(*argv).code == 0, argv
+        told(shop, "set-status", "killed", "aborted", "--expect-version", "3", "--reason", "x")
+        assert "actual 4" in shop.golden("checkpoints", "delete", "killed", "--expect-version", "3", "--yes").stderr
+        told(shop, "delete", "killed", "--expect-version", "4", "--yes")
+        (pruned,) = told(shop, "prune", "--older-than", "0s", "--keep", "1", "--yes")
+        assert (pruned["removed"], pruned["remaining"]) == (["done", "failed"], 1)
+        # What nobody can believe is told, and hides nothing.
+        place.edit("dear", next_step_index=0)
+        done = shop.golden("list", "--json")
+        assert (done.code, len(done.objects)) == (4, 5)
+        assert shop.golden("inspect", "dear").code == 4

@@ -2,6 +2,9 @@
 
 import json
 import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ WHY = "INC-7: wrong prices"
 
 def text(done: Answer) -> str:
     """Return an answer as a snapshot holds it: how long a stop lasted is another time each run."""
-    return re.sub(r"after \d+(\.\d)? s\b", "after <n> s", done.text)
+    return re.sub(r"after \d+ (ms|s|min)\b", "after <n> s", done.text)
 
 
 def stopped(shell: Shell, *argv: str, **env: str | None) -> Answer:
@@ -187,3 +190,88 @@ def test_a_link_in_the_place_of_the_stop_file_leads_nowhere(shop: Shell, tmp_pat
     stopped(shop)
     assert target.read_text() == "theirs"
     assert not (shop.store / "stop.json").is_symlink()
+
+
+# A run under way
+
+WAITING = """\
+import time
+from pathlib import Path
+
+from replay import SkillRegistry
+
+registry = SkillRegistry()
+
+
+@registry.skill("wait")
+def wait(ctx):
+    Path(ctx.inputs["name"]).touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+    return ctx.seed
+"""
+
+
+@contextmanager
+def under_way(shell: Shell) -> Iterator[Callable[[], int]]:
+    """Start a run of three steps, wait until it is in the first, and give what lets it go on to its end."""
+    shell.write("skills.py", WAITING)
+    steps = [{"id": name, "skill_id": "wait", "inputs": {"name": name}} for name in ("one", "two", "three")]
+    shell.write("wait.json", {"id": "wait", "steps": steps})
+    running = shell.start("record", "wait.json", "--run-id", "r-1")
+
+    def end() -> int:
+        (shell.here / "go").touch()
+        running.communicate(timeout=60)
+        return running.returncode
+
+    try:
+        while not (shell.here / "one").exists():
+            assert running.poll() is None
+            time.sleep(0.01)
+        yield end
+    finally:
+        end()
+
+
+def test_a_stop_in_another_terminal_ends_a_run_at_its_next_step(shop: Shell) -> None:
+    with under_way(shop) as end:
+        stopped(shop)
+        assert end() == 1
+    assert not (shop.here / "two").exists()
+    found = json.loads(shop.golden("inspect", "r-1", "--json").stdout)
+    assert (found["status"], found["next_step_id"]) == ("emergency_stopped", "two")
+    assert found["error_code"] == "EMERGENCY_STOP"
+    (step,) = [line for line in found["last_events"] if line["event_type"] == "step" and not line["data"]["success"]]
+    assert WHY in step["data"]["error"]["message"]
+    assert WHY in shop.golden("resume", "r-1").refused()
+    assert shop.golden("start").code == 0
+    done = shop.golden("resume", "r-1")
+    assert done.code == 0, done
+    resumed = done.stdout.splitlines()[-1]
+    assert shop.golden("replay", resumed).code == 0
+    assert shop.golden("verify").code == 0
+
+
+def test_a_drain_lets_a_run_end(shop: Shell) -> None:
+    with under_way(shop) as end:
+        stopped(shop, "--drain")
+        assert "drained the engine" in record(shop, "r-2").refused()
+        assert end() == 0
+    assert shop.golden("replay", "r-1").code == 0
+
+
+def test_a_stop_that_was_taken_back_in_time_stops_nothing(shop: Shell) -> None:
+    with under_way(shop) as end:
+        stopped(shop)
+        assert shop.golden("start").code == 0
+        assert end() == 0
+
+
+def test_a_stop_file_that_cannot_be_read_ends_a_run_too(shop: Shell) -> None:
+    with under_way(shop) as end:
+        (shop.store / "stop.json").mkdir()
+        assert end() == 1
+    assert not (shop.here / "two").exists()
+    (shop.store / "stop.json").rmdir()
+    assert shop.golden("resume", "r-1").code == 0
