@@ -245,6 +245,18 @@ def test_a_superseded_step_does_not_count(compare: Compare) -> None:
     assert compare(run_of(runs.step(0, 2)), resumed(2, 6)) == [("changed", "step-0", "/output", 2, 6)]
 
 
+def test_effects_that_a_resumption_found_under_way_are_not_compared(compare: Compare) -> None:
+    def killed(*before: Any) -> list[Data]:
+        found = [runs.effect(0, call, result) for call, result in enumerate(before)]
+        return run_of(*found, runs.resume(0), runs.effect(0, 0, "a"), runs.step(0, 1))
+
+    undisturbed = run_of(runs.effect(0, 0, "a"), runs.step(0, 1))
+    for other in (killed("b"), killed("a", "b"), killed(), undisturbed):
+        assert compare(killed("a"), other) == compare(other, killed("a")) == []
+    other = run_of(runs.effect(0, 0, "b"), runs.step(0, 1))
+    assert compare(killed("b"), other) == [("changed", "step-0", "/effects/0/result", "a", "b")]
+
+
 def test_a_superseded_step_does_not_count_behind_many_differences(
     compare: Compare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
