@@ -25,7 +25,7 @@ from replay.checkpoints.contract import (
     Pruned,
     StepOutput,
 )
-from replay.checkpoints.state import first, following, moment
+from replay.checkpoints.state import check_time, first, following, moment
 
 _AGE = attrgetter("updated_at", "run_id")
 # How often a lease is tried for that somebody else takes in between.
@@ -171,6 +171,10 @@ class BaseStore(ABC):
         """See `CheckpointStore`."""
         if status is not None and status not in STATUSES:
             raise UsageError(f"status {status!r} does not exist", hint=f"use one of {', '.join(STATUSES)}")
+        if updated_before is not None:
+            check_time(updated_before)
+        if limit < 0:
+            raise UsageError(f"limit {limit} is negative", hint="give 0 or more")
         checkpoints: list[Checkpoint] = []
         bad: list[StoreError] = []
         wanted = Wanted(status=status, workflow_id=workflow_id, before=updated_before, limit=limit)
@@ -227,6 +231,7 @@ class BaseStore(ABC):
         """See `CheckpointStore`."""
         if keep < 1:
             raise UsageError(f"prune cannot keep {keep}", hint="keep 1 or more, or delete single checkpoints")
+        check_time(before)
         scanned, ended = 0, list[Checkpoint]()
         for found in self._newest(Wanted()):
             scanned += 1

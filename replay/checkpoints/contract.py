@@ -211,7 +211,11 @@ class CheckpointStore(Protocol):
         updated_before: str | None = None,
         limit: int = 100,
     ) -> Overview:
-        """Return at most `limit` checkpoints that fit, newest first, their hashes checked but not their outputs'."""
+        """Return at most `limit` checkpoints that fit, newest first, their hashes checked but not their outputs'.
+
+        Raises:
+            UsageError: no such status, no time, a negative limit.
+        """
 
     def acquire(self, run_id: str, owner: str, is_dead: Callable[[str], bool]) -> Checkpoint:
         """Take a run's lease and return its next version, so that whoever had it can save no more.
@@ -236,7 +240,7 @@ class CheckpointStore(Protocol):
         """Remove the checkpoints of ended runs last updated before a time, except the newest `keep` ended ones.
 
         Raises:
-            UsageError: `keep` is less than 1.
+            UsageError: `keep` is less than 1, `before` no time.
         """
 
     def close(self) -> None:

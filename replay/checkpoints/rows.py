@@ -12,6 +12,7 @@ from replay.checkpoints.base import Wanted
 from replay.checkpoints.contract import Checkpoint, StepOutput
 from replay.checkpoints.state import changed, verified
 
+# The first is the run id, which never changes.
 COLUMNS = Checkpoint.__struct_fields__
 OUTPUT_COLUMNS = ("version", "step_index", "step_id", "output", "output_hash")
 _values = attrgetter(*COLUMNS)

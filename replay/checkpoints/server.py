@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic
@@ -91,14 +92,7 @@ class Server:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            given = conninfo_to_dict(url)
-        except psycopg.Error:
-            # What the driver says of it may repeat the password.
-            raise UsageError(
-                "the address of the PostgreSQL database cannot be read",
-                hint="write postgresql://USER@HOST:PORT/DATABASE, what is special in a password as %XX",
-            ) from None
+        given = _parsed(url)
         user, host, port, database = (str(given.get(name) or "") for name in ("user", "host", "port", "dbname"))
         self.place = f"postgresql://{user}{'@' if user else ''}{host or 'localhost'}:{port or 5432}/{database}"
         limits = f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
@@ -183,6 +177,22 @@ class Server:
         if error.sqlstate and not _is_transient(error):
             return StoreError(f"{self.place} refuses: {told}", hint="see the server's log")
         return StoreError(f"{self.place} does not answer: {_reason(error)}", hint=_DOWN)
+
+
+def _parsed(url: str) -> dict[str, Any]:
+    try:
+        given = conninfo_to_dict(url)
+        if "@" in f"{given.get('host')}{given.get('dbname')}" or not re.fullmatch(
+            "[0-9,]*", f"{given.get('port', '')}"
+        ):
+            raise psycopg.ProgrammingError
+    except psycopg.Error:
+        # What is read as host or database may be the end of a password, and so may what the driver says of it.
+        raise UsageError(
+            "the address of the PostgreSQL database cannot be read",
+            hint="write postgresql://USER@HOST:PORT/DATABASE, what is special in a password as %XX",
+        ) from None
+    return given
 
 
 def _once(pool: ConnectionPool[Connection], work: Callable[[Connection, bool], T], *, again: bool) -> T:

@@ -86,7 +86,7 @@ class SqliteCheckpointStore(BaseStore):
 
     def is_beside(self, folder: str) -> bool:
         """See `CheckpointStore`."""
-        return self._path.parent.resolve() == Path(folder).resolve()
+        return self._path.parent.resolve().is_relative_to(Path(folder).resolve())
 
     def ping(self) -> None:
         """See `CheckpointStore`."""

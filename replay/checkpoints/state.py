@@ -13,6 +13,7 @@ from msgspec.structs import force_setattr, replace
 
 from golden.canonical import sha256_hex
 from golden.errors import StoreError, UsageError
+from golden.event import Time
 from golden.store import check_run_id
 from replay.checkpoints.contract import LEASE_SECONDS, Checkpoint, StepOutput
 
@@ -41,6 +42,14 @@ def moment(later: int = 0) -> str:
     """Return the present moment as `golden.clock.timestamp` does, or one `later` by so many seconds."""
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     return f"{_second(seconds + later)}.{rest // 1000:06d}Z"
+
+
+def check_time(text: str) -> str:
+    """Return `text`, a time as `moment` gives it; raises UsageError for what is none."""
+    try:
+        return msgspec.convert(text, Time)
+    except msgspec.ValidationError:
+        raise UsageError(f"{text!r} is no time", hint="write it as 2025-06-01T10:00:00.000000Z") from None
 
 
 @lru_cache(maxsize=8)

@@ -342,6 +342,10 @@ def test_the_newest_come_first_and_only_those_that_fit(here: Place, store: Check
     assert names(status="running", workflow_id="other", updated_before=FUTURE, limit=1) == "c"
     with pytest.raises(UsageError, match="status 'paused' does not exist"):
         store.overview(status="paused")
+    with pytest.raises(UsageError, match="'yesterday' is no time"):
+        store.overview(updated_before="yesterday")
+    with pytest.raises(UsageError, match="limit -1 is negative"):
+        store.overview(limit=-1)
 
 
 def test_what_is_stored_comes_back_in_an_overview(store: CheckpointStore) -> None:
@@ -384,6 +388,8 @@ def test_pruning_keeps_at_least_one(store: CheckpointStore, keep: int) -> None:
     ended(store, "a")
     with pytest.raises(UsageError, match=f"cannot keep {keep}"):
         store.prune(FUTURE, keep)
+    with pytest.raises(UsageError, match="'yesterday' is no time"):
+        store.prune("yesterday", 1)
     assert store.load("a") is not None
 
 

@@ -94,6 +94,15 @@ def test_what_is_damaged_is_put_aside_and_named(
     }
 
 
+def test_a_good_checkpoint_under_the_name_of_another_run_is_not_believed(
+    store: FileCheckpointStore, document: Path
+) -> None:
+    store.create(begin("r-2"))
+    document.with_name("r-2.checkpoint.json").write_bytes(document.read_bytes())
+    with pytest.raises(StoreError, match="the checkpoint of run r-2 in "):
+        store.load("r-2")
+
+
 def test_evidence_is_not_overwritten_by_the_next_damage(store: FileCheckpointStore, document: Path) -> None:
     for text in ("first", "second", "third"):
         document.write_text(text)

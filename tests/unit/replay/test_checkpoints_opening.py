@@ -32,6 +32,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         (None, "SqliteCheckpointStore", "{here}/golden/checkpoints.sqlite"),
         ("postgresql://me:geheim@db:5433/runs", "PostgresCheckpointStore", "postgresql://me@db:5433/runs"),
         ("postgres://db/runs?password=geheim", "PostgresCheckpointStore", "postgresql://db:5432/runs"),
+        (
+            "postgresql://me%40corp:geheim@[::1]:5433/runs",
+            "PostgresCheckpointStore",
+            "postgresql://me@corp@::1:5433/runs",
+        ),
         ("postgresql://", "PostgresCheckpointStore", "postgresql://localhost:5432/"),
     ],
 )
@@ -63,6 +68,11 @@ def test_an_address_means_a_store(url: str | None, kind: str, place: str, folder
         "postgresql://me:geheim%zz@db/runs",
         "postgresql://me:geheim@db:port/runs?geheim=1",
         "Sqlite:///geheim",
+        "postgresql://me:ge@heim@db/geheim",
+        "postgresql://me:a/geheim@db/runs",
+        "postgresql://me:1/geheim@db/runs",
+        "postgresql://me:a:b@geheim@db/runs",
+        "postgresql://geheim:a@b@c",
     ],
 )
 def test_what_is_no_address_is_refused_and_not_repeated(url: str, folder: str) -> None:
