@@ -12,21 +12,23 @@ from collections.abc import Iterator
 from contextlib import suppress
 from decimal import Decimal, localcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from golden import Recording
 from golden.canonical import decode
-from golden.event import EffectData, StepData
+from golden.event import StepData
 from golden.store import OpenFile
 from replay import Context, replay
 from replay.crew import LeftBehindError
-from replay.live import LiveCalls
+from replay.effects import Limit
+from replay.engine import Invoke
+from replay.live import LiveCalls, LiveEffects
 from tests.unit.replay.conftest import Lab, Skill, effects, ending, flow, kinds, only, python, records, skills, step
 
-# After which a step that hangs is given up; one that is to come to something first; one that is to come to its end.
-SOON, ENOUGH, NEVER = 0.05, 1.0, 100.0
+# After which a step that hangs is given up, and one that is to come to its end first.
+SOON, NEVER = 0.05, 100.0
 
 
 def limited(lab: Lab, skill: Skill, seconds: float = SOON, /, **members: Any) -> Recording:
@@ -46,6 +48,41 @@ def codes(data: StepData) -> list[str | None]:
 
 def threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name == "golden-step"}
+
+
+class Hourglass:
+    """Says when the time of an attempt is up, in the place of the clock: when the step itself says so."""
+
+    def __init__(self) -> None:
+        self._up: set[tuple[int, int]] = set()
+
+    def is_up(self, ctx: Context) -> None:
+        self._up.add((ctx._request.index, ctx._request.attempt))
+
+    def instead_of(self, limit: Limit, request: Invoke) -> Limit:
+        began, up, attempt = time.monotonic(), self._up, (request.index, request.attempt)
+
+        class Sand:
+            error = limit.error
+
+            @property
+            def seconds(self) -> float:
+                return 0 if attempt in up else time.monotonic() - began + 0.01
+
+        return cast("Limit", Sand())
+
+
+@pytest.fixture
+def hourglass(monkeypatch: pytest.MonkeyPatch) -> Hourglass:
+    """Give steps with a limit all the time they want, until they say that it is up."""
+    found, limit = Hourglass(), LiveEffects.limit
+
+    def measured(self: LiveEffects, request: Invoke) -> Limit | None:
+        by_clock = limit(self, request)
+        return by_clock and found.instead_of(by_clock, request)
+
+    monkeypatch.setattr(LiveEffects, "limit", measured)
+    return found
 
 
 @pytest.fixture
@@ -271,8 +308,9 @@ FORKS = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:Dep
 
 
 @FORKS
-@pytest.mark.slow
-def test_step_that_forks_a_child_which_hangs_is_given_up_and_the_child_writes_nothing(lab: Lab) -> None:
+def test_step_that_forks_a_child_which_hangs_is_given_up_and_the_child_writes_nothing(
+    lab: Lab, hourglass: Hourglass
+) -> None:
     reading, writing = os.pipe()
 
     def forks(ctx: Context) -> None:
@@ -281,9 +319,10 @@ def test_step_that_forks_a_child_which_hangs_is_given_up_and_the_child_writes_no
             signal.alarm(60)
             time.sleep(1000)
         os.write(writing, child.to_bytes(4, "big"))
+        hourglass.is_up(ctx)
         sleeps(ctx)
 
-    recording = limited(lab, forks, ENOUGH)
+    recording = limited(lab, forks, NEVER)
     child = int.from_bytes(os.read(reading, 4), "big")
     try:
         assert codes(first(recording)) == ["STEP_TIMEOUT"]
@@ -309,18 +348,18 @@ def test_child_that_comes_back_from_a_step_with_a_limit_ends_there(lab: Lab) -> 
 # Further attempts
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("hurried")
-def test_attempt_that_overstays_is_followed_by_another_and_counts(lab: Lab) -> None:
+def test_attempt_that_overstays_is_followed_by_another_and_counts(lab: Lab, hourglass: Hourglass) -> None:
     tried: list[int] = []
 
     def hangs_once(ctx: Context) -> int:
         tried.append(1)
         if len(tried) == 1:
+            hourglass.is_up(ctx)
             sleeps(ctx)
         return len(tried)
 
-    recording = limited(lab, hangs_once, ENOUGH, retry=True)
+    recording = limited(lab, hangs_once, NEVER, retry=True)
     data = first(recording)
     assert (data.success, decode(data.output), codes(data)) == (True, 2, ["STEP_TIMEOUT", None])
     assert recording.statement.status == "completed"
@@ -332,9 +371,10 @@ def test_step_whose_every_attempt_overstays_fails_with_all_of_them(lab: Lab) -> 
     assert codes(data) == ["STEP_TIMEOUT"] * 3
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("hurried")
-def test_left_over_attempt_can_neither_spend_nor_ask_on_behalf_of_the_next(lab: Lab, free: threading.Event) -> None:
+def test_left_over_attempt_can_neither_spend_nor_ask_on_behalf_of_the_next(
+    lab: Lab, free: threading.Event, hourglass: Hourglass
+) -> None:
     tried: list[Context] = []
     refused: list[str] = []
     over = threading.Event()
@@ -346,9 +386,8 @@ def test_left_over_attempt_can_neither_spend_nor_ask_on_behalf_of_the_next(lab: 
             assert over.wait(30)
             return "second"
         ctx.spend(5)
-        while not free.is_set():
-            with suppress(BaseException):
-                free.wait()
+        hourglass.is_up(ctx)
+        stands_still(free)
         for late in (lambda: ctx.spend(50), lambda: ctx.external("late", lambda: 1)):
             try:
                 late()
@@ -357,7 +396,7 @@ def test_left_over_attempt_can_neither_spend_nor_ask_on_behalf_of_the_next(lab: 
         over.set()
         return "first"
 
-    recording = limited(lab, skill, ENOUGH, retry=True)
+    recording = limited(lab, skill, NEVER, retry=True)
     data = first(recording)
     assert (codes(data), decode(data.output), data.cost_cents) == (["STEP_TIMEOUT", None], "second", 5)
     assert effects(recording) == []
@@ -367,14 +406,14 @@ def test_left_over_attempt_can_neither_spend_nor_ask_on_behalf_of_the_next(lab: 
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("hurried")
-def test_what_a_given_up_attempt_spent_counts_towards_the_ceiling_of_the_step(lab: Lab) -> None:
+def test_what_a_given_up_attempt_spent_counts_towards_the_ceiling_of_the_step(lab: Lab, hourglass: Hourglass) -> None:
     def skill(ctx: Context) -> None:
         ctx.spend(60)
+        hourglass.is_up(ctx)
         sleeps(ctx)
 
-    recording = limited(lab, skill, ENOUGH, retry=True)
+    recording = limited(lab, skill, NEVER, retry=True)
     data = first(recording)
     assert (codes(data), data.cost_cents) == (["STEP_TIMEOUT", "STEP_CEILING_EXCEEDED"], 60)
     assert recording.statement.status == "budget_exceeded"
@@ -383,7 +422,7 @@ def test_what_a_given_up_attempt_spent_counts_towards_the_ceiling_of_the_step(la
 # What comes late
 
 
-def late(lab: Lab, skill: Skill, free: threading.Event, seconds: float = SOON) -> Recording:
+def late(lab: Lab, skill: Skill, free: threading.Event) -> Recording:
     """Record a step that overstays, and while a second step runs let it go on to its end."""
     before = threads()
 
@@ -394,7 +433,7 @@ def late(lab: Lab, skill: Skill, free: threading.Event, seconds: float = SOON) -
         return "after"
 
     registry = skills(s=skill, t=waits_for_the_late_one)
-    members = {"on_error": "continue", "timeout_seconds": seconds}
+    members = {"on_error": "continue", "timeout_seconds": NEVER}
     return lab.record(flow(step("a", "s", **members), step("b", "t")), registry)
 
 
@@ -406,19 +445,27 @@ def stands_still(free: threading.Event) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_answer_that_comes_late_is_not_recorded(lab: Lab, free: threading.Event, fails: bool) -> None:
-    def world() -> int:
-        stands_still(free)
-        if fails:
-            raise OSError
-        return 1
+def test_answer_that_comes_late_is_not_recorded(
+    lab: Lab, free: threading.Event, hourglass: Hourglass, fails: bool
+) -> None:
+    def skill(ctx: Context) -> Any:
+        def world() -> int:
+            hourglass.is_up(ctx)
+            stands_still(free)
+            if fails:
+                raise OSError
+            return 1
 
-    recording = late(lab, lambda ctx: ctx.external("slow", world), free)
+        return ctx.external("slow", world)
+
+    recording = late(lab, skill, free)
     assert kinds(recording.events()) == ["run_start", "step", "step", "run_end"]
     assert lab.verify("r-1").verdict == "intact"
 
 
-def test_call_of_a_thread_that_the_step_left_behind_is_not_recorded(lab: Lab, free: threading.Event) -> None:
+def test_call_of_a_thread_that_the_step_left_behind_is_not_recorded(
+    lab: Lab, free: threading.Event, hourglass: Hourglass
+) -> None:
     asked, over = threading.Event(), threading.Event()
 
     def world() -> int:
@@ -434,6 +481,7 @@ def test_call_of_a_thread_that_the_step_left_behind_is_not_recorded(lab: Lab, fr
 
         threading.Thread(target=asks, daemon=True).start()
         assert asked.wait(30)
+        hourglass.is_up(ctx)
         stands_still(free)
 
     recording = late(lab, skill, free)
@@ -441,7 +489,9 @@ def test_call_of_a_thread_that_the_step_left_behind_is_not_recorded(lab: Lab, fr
     assert kinds(recording.events()) == ["run_start", "step", "step", "run_end"]
 
 
-def test_call_that_was_prepared_in_time_and_awaited_late_is_not_made(lab: Lab, free: threading.Event) -> None:
+def test_call_that_was_prepared_in_time_and_awaited_late_is_not_made(
+    lab: Lab, free: threading.Event, hourglass: Hourglass
+) -> None:
     made: list[int] = []
 
     async def world() -> None:
@@ -449,6 +499,7 @@ def test_call_that_was_prepared_in_time_and_awaited_late_is_not_made(lab: Lab, f
 
     async def skill(ctx: Context) -> Any:
         prepared = ctx.external("late", world)
+        hourglass.is_up(ctx)
         stands_still(free)
         with suppress(BaseException):
             await asyncio.sleep(0)
@@ -459,14 +510,14 @@ def test_call_that_was_prepared_in_time_and_awaited_late_is_not_made(lab: Lab, f
     assert made == []
 
 
-@pytest.mark.slow
 def test_line_that_is_being_written_when_time_is_up_is_written_whole(
-    lab: Lab, free: threading.Event, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, free: threading.Event, hourglass: Hourglass, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append, give_up, over = OpenFile.append, LiveCalls.give_up, threading.Event()
 
     def slow(self: OpenFile, line: bytes) -> None:
         if b'"event_type":"effect"' in line:
+            hourglass.is_up(asking[0])
             assert over.wait(30)
             time.sleep(0.1)
         append(self, line)
@@ -477,28 +528,43 @@ def test_line_that_is_being_written_when_time_is_up_is_written_whole(
 
     monkeypatch.setattr(OpenFile, "append", slow)
     monkeypatch.setattr(LiveCalls, "give_up", gives_up)
+    asking: list[Context] = []
 
     def asks(ctx: Context) -> None:
+        asking.append(ctx)
         ctx.external("get", lambda: 1)
         sleeps(ctx)
 
-    recording = late(lab, asks, free, ENOUGH)
+    recording = late(lab, asks, free)
     assert kinds(recording.events()) == ["run_start", "effect", "step", "step", "run_end"]
     assert codes(first(recording)) == ["STEP_TIMEOUT"]
+
+
+def test_effects_of_a_given_up_attempt_stay_as_far_as_they_were_answered(lab: Lab, hourglass: Hourglass) -> None:
+    def asks_and_hangs(ctx: Context) -> None:
+        ctx.external("get", lambda: 1)
+        hourglass.is_up(ctx)
+        sleeps(ctx)
+
+    recording = limited(lab, asks_and_hangs, NEVER)
+    assert kinds(recording.events()) == ["run_start", "effect", "step", "step", "run_end"]
+    (effect,) = effects(recording)
+    assert (effect.attempt, decode(effect.result)) == (0, 1)
 
 
 # The run's own limit
 
 
-@pytest.mark.slow
-def test_run_that_overstays_ends_there_whatever_its_steps_say(lab: Lab) -> None:
-    document = flow(
-        step("a", "quick"), step("b", "slow", on_error="continue"), step("c", "quick"), timeout_seconds=ENOUGH
-    )
-    recording = lab.record(document, skills(quick=lambda _: 1, slow=sleeps))
+def test_run_that_overstays_ends_there_whatever_its_steps_say(lab: Lab, hourglass: Hourglass) -> None:
+    def slow(ctx: Context) -> None:
+        hourglass.is_up(ctx)
+        sleeps(ctx)
+
+    steps = step("a", "quick"), step("b", "slow", on_error="continue"), step("c", "quick")
+    recording = lab.record(flow(*steps, timeout_seconds=NEVER), skills(quick=lambda _: 1, slow=slow))
     (_, data) = (record.step for record in records(recording))
     assert data.error
-    assert (data.error.code, data.error.message) == ("WORKFLOW_TIMEOUT", f"the run lasted longer than {ENOUGH} s")
+    assert (data.error.code, data.error.message) == ("WORKFLOW_TIMEOUT", f"the run lasted longer than {NEVER} s")
     assert codes(data) == ["WORKFLOW_TIMEOUT"]
     end = ending(recording)
     assert (end.status, end.steps_completed, end.steps_total) == ("failed", 1, 3)
@@ -522,22 +588,21 @@ def test_run_whose_time_is_up_before_a_further_attempt_ends_without_it(lab: Lab)
         assert lab.opened[-1].statement.status == "failed"
 
 
-@pytest.mark.slow
-def test_step_whose_run_has_no_time_left_is_not_begun_and_costs_nothing(lab: Lab) -> None:
+def test_step_whose_run_has_no_time_left_is_not_begun_and_costs_nothing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun: list[int] = []
 
-    class Slow:
-        def step(self, data: StepData, failure: object) -> None:
-            time.sleep(ENOUGH + 0.1)
+    def takes_all_the_time(ctx: Context) -> None:
+        monkeypatch.setattr(LiveEffects, "_left", lambda *_: 0.0)
 
-        def note(self, text: str) -> None: ...
-
-    document = flow(
-        step("a", "quick"), step("b", "s", estimated_cost_cents=5, on_error="continue"), timeout_seconds=ENOUGH
-    )
-    recording = lab.record(document, skills(quick=lambda _: 1, s=lambda _: begun.append(1)), observer=Slow())
+    steps = step("a", "all"), step("b", "s", estimated_cost_cents=5, on_error="continue")
+    registry = skills(all=takes_all_the_time, s=lambda _: begun.append(1))
+    recording = lab.record(flow(*steps, timeout_seconds=NEVER), registry)
     data = records(recording)[1].step
     assert (data.error_code, data.attempts, data.cost_cents, begun) == ("WORKFLOW_TIMEOUT", [], 0, [])
+    assert recording.statement.status == "failed"
+    assert replay(recording, registry).matched
 
 
 @pytest.mark.parametrize("own, whole, code", [(SOON, NEVER, "STEP_TIMEOUT"), (NEVER, SOON, "WORKFLOW_TIMEOUT")])
@@ -555,37 +620,45 @@ def never(ctx: Context) -> Any:
 
 @pytest.mark.parametrize("retry", [False, True])
 @pytest.mark.usefixtures("hurried")
-def test_step_that_timed_out_is_answered_by_a_replay_and_counted_as_answered(lab: Lab, retry: bool) -> None:
+def test_step_that_timed_out_is_answered_by_a_replay_and_counted_as_answered(
+    lab: Lab, hourglass: Hourglass, retry: bool
+) -> None:
     def asks_and_hangs(ctx: Context) -> None:
         ctx.external("get", lambda: 1)
         ctx.spend(2)
+        hourglass.is_up(ctx)
         sleeps(ctx)
 
-    recording = limited(lab, asks_and_hangs, 0.2, retry=retry, max_retries=1 if retry else None)
+    recording = limited(lab, asks_and_hangs, NEVER, retry=retry, max_retries=1 if retry else None)
+    assert first(recording).cost_cents == (4 if retry else 2)
     answer = replay(recording, skills(s=never, t=lambda _: "after"))
     assert (answer.verdict, answer.divergence, answer.problem) == ("matched", None, None)
     assert (answer.steps_recorded, answer.steps_compared, answer.steps_answered) == (2, 1, 1)
 
 
 @pytest.mark.usefixtures("hurried")
-def test_step_of_which_one_attempt_timed_out_is_answered_whole(lab: Lab) -> None:
+def test_step_of_which_one_attempt_timed_out_is_answered_whole(lab: Lab, hourglass: Hourglass) -> None:
     tried: list[int] = []
 
     def hangs_once(ctx: Context) -> int:
         tried.append(1)
         if len(tried) == 1:
+            hourglass.is_up(ctx)
             sleeps(ctx)
         return 5
 
-    recording = limited(lab, hangs_once, 0.2, retry=True)
+    recording = limited(lab, hangs_once, NEVER, retry=True)
     answer = replay(recording, skills(s=never, t=lambda _: "after"))
     assert (answer.matched, answer.steps_compared, answer.steps_answered) == (True, 1, 1)
 
 
-@pytest.mark.slow
-def test_run_that_overstayed_replays_as_matched(lab: Lab) -> None:
-    document = flow(step("a", "t"), step("b", "s"), step("c", "t"), timeout_seconds=ENOUGH)
-    recording = lab.record(document, skills(s=sleeps, t=lambda _: "after"))
+def test_run_that_overstayed_replays_as_matched(lab: Lab, hourglass: Hourglass) -> None:
+    def slow(ctx: Context) -> None:
+        hourglass.is_up(ctx)
+        sleeps(ctx)
+
+    document = flow(step("a", "t"), step("b", "s"), step("c", "t"), timeout_seconds=NEVER)
+    recording = lab.record(document, skills(s=slow, t=lambda _: "after"))
     answer = replay(recording, skills(s=never, t=lambda _: "after"))
     assert (answer.matched, answer.steps_compared, answer.steps_answered) == (True, 1, 1)
 
@@ -596,15 +669,13 @@ def test_nothing_but_timed_out_steps_is_refused(lab: Lab) -> None:
     assert (answer.verdict, answer.problem) == ("refused", "every step was answered from the file")
 
 
-@pytest.mark.slow
-def test_limits_are_not_those_of_a_replay(lab: Lab) -> None:
-    recording = limited(lab, lambda _: "quick", ENOUGH)
-
-    def slow(ctx: Context) -> str:
-        time.sleep(ENOUGH + 0.1)
-        return "quick"
-
-    assert replay(recording, skills(s=slow, t=lambda _: "after")).matched
+def test_a_replay_has_no_limits_and_runs_every_step_in_the_thread_it_is_called_in(lab: Lab) -> None:
+    ran: list[threading.Thread] = []
+    registry = skills(s=lambda _: ran.append(threading.current_thread()))
+    recording = lab.record(flow(step("a", "s", timeout_seconds=NEVER), timeout_seconds=NEVER), registry)
+    assert replay(recording, registry).matched
+    here = threading.current_thread()
+    assert [thread is here for thread in ran] == [False, True]
 
 
 # What is left behind
@@ -676,16 +747,3 @@ def test_signal_ends_a_run_whose_step_hangs_within_its_limit(tmp_path: Path) -> 
     assert child.returncode == -signal.SIGINT
     assert errors.endswith("KeyboardInterrupt\n")
     assert (tmp_path / "r.steps.jsonl.sig").exists()
-
-
-@pytest.mark.slow
-def test_effects_of_a_given_up_attempt_stay_as_far_as_they_were_answered(lab: Lab) -> None:
-    def asks_and_hangs(ctx: Context) -> None:
-        ctx.external("get", lambda: 1)
-        sleeps(ctx)
-
-    recording = limited(lab, asks_and_hangs, ENOUGH)
-    events = [event.data for event in recording.events()]
-    assert isinstance(events[1], EffectData)
-    assert isinstance(events[2], StepData)
-    assert (events[1].attempt, decode(events[1].result)) == (0, 1)
