@@ -198,6 +198,28 @@ def test_two_stores_of_one_process_do_not_lose_each_others_locks(here: InSqlite)
         reader.close()
 
 
+def test_a_row_deleted_by_hand_leaves_no_outputs_to_its_successor(
+    here: InSqlite, store: SqliteCheckpointStore, held: Checkpoint
+) -> None:
+    here.execute("DELETE FROM workflow_checkpoints")
+    step(store, store.create(begin()), "two")
+    assert [o.output for o in store.outputs("r-1")] == [b'"two"']
+
+
+def test_a_forked_child_leaves_its_parents_connection_alone(store: SqliteCheckpointStore, held: Checkpoint) -> None:
+    parents = store._opened.connection
+    child = os.fork()
+    if not child:
+        store.load("r-1")
+        mine = store._opened.connection
+        store.close()
+        # Closed or dropped here, the parent's would take the parent's locks along.
+        os._exit(0 if mine is not parents and parents and parents.total_changes else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert store._opened.connection is parents
+    step(store, held)
+
+
 def test_pruning_makes_the_file_smaller(here: InSqlite, store: SqliteCheckpointStore) -> None:
     for run_id in ("a", "b"):
         held = ended(store, run_id)
