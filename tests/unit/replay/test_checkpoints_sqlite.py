@@ -210,11 +210,15 @@ def test_a_forked_child_leaves_its_parents_connection_alone(store: SqliteCheckpo
     parents = store._opened.connection
     child = os.fork()
     if not child:
-        store.load("r-1")
-        mine = store._opened.connection
-        store.close()
-        # Closed or dropped here, the parent's would take the parent's locks along.
-        os._exit(0 if mine is not parents and parents and parents.total_changes else 1)
+        code = 1
+        try:
+            store.load("r-1")
+            mine = store._opened.connection
+            store.close()
+            # Closed or dropped here, the parent's would take the parent's locks along.
+            code = 0 if mine is not parents and parents and parents.total_changes else 1
+        finally:
+            os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert store._opened.connection is parents
     step(store, held)
