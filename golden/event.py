@@ -75,11 +75,15 @@ class Origin(_Form, frozen=True, kw_only=True):
 
 
 class ResumedFrom(_Form, frozen=True, kw_only=True):
-    """The ended run whose finished steps this run carries; `at` is the step before which a fork left it."""
+    """The ended run whose finished steps this run carries; `at` is the step before which a fork left it.
+
+    `kids` are the keys under which these steps were recorded: this run vouches for them no better than they do.
+    """
 
     accepted_changes: list[str] | UnsetType = UNSET
     at: str | UnsetType = UNSET
     file_id: Id128
+    kids: Annotated[list[Kid], Meta(min_length=1)]
     run_id: RunId
     sha256: Hash
 

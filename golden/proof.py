@@ -213,7 +213,7 @@ class Prover:
             os.close(fd)
         if kid is None:
             return None
-        problem = f"it was resumed after lines under {kid}, which is revoked, and may have leaked by then"
+        problem = f"it goes on from lines under {kid}, which is revoked, and may have leaked by then"
         hint = (
             "compare it with a backup; vouch for its bytes (--accept-unproven), or set it apart (`golden quarantine`)"
         )

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 
 from golden.chain import Walk
 from golden.errors import FormatError, GoldenError, TamperedError
-from golden.event import Signing, parse_event
+from golden.event import Event, RunStart, parse_event
 from golden.files import open_regular
 from golden.keyring import Keyring
 from golden.lines import Splitter, blocks
 from golden.store import GoldenFile
 
-# In every line with a `golden` member, in every resumption, and in few others.
+# In every line with a `golden` member, and in few others.
 _SIGNS = b'"event_type":"run_'
-_RESUMES = b'"event_type":"run_resume"'
+# In every resumption, and in the first line of every run that carries over what another one recorded.
+_TRACES = (b'"event_type":"run_resume"', b'"resumed_from":{"')
+_LONGEST = max(map(len, _TRACES))
 
 
 class Lookout:
@@ -33,15 +35,16 @@ class Lookout:
     def look(self, block: bytes | bytearray, size: int) -> None:
         """Look at the next bytes of the file, the first `size` of `block`."""
         if not self.seen:
-            edge = self._edge + bytes(block[: min(size, len(_RESUMES))])
-            self.seen = block.find(_RESUMES, 0, size) >= 0 or _RESUMES in edge
-            self._edge = (self._edge + bytes(block[max(size - len(_RESUMES), 0) : size]))[-len(_RESUMES) :]
+            edge = self._edge + bytes(block[: min(size, _LONGEST)])
+            self.seen = any(block.find(trace, 0, size) >= 0 or trace in edge for trace in _TRACES)
+            self._edge = (self._edge + bytes(block[max(size - _LONGEST, 0) : size]))[-_LONGEST:]
 
 
 def resumed_over(fd: int, kids: Collection[str], sha256: str | None) -> str | None:
-    """Return one of these keys under which lines stand that the run in the file `fd` went on after, None where none is.
+    """Return one of these keys under which lines stand that the run in the file `fd` goes on from, None where none is.
 
-    Whoever resumed it had these lines from the disk: nothing but their MACs vouched for them, whatever signed the seal.
+    Whoever resumed it had these lines from the disk, be they before its own or in another run's file: nothing but the
+    keys of then vouched for them, whatever signed the seal since.
 
     Raises:
         TamperedError: the file has another hash.
@@ -51,9 +54,10 @@ def resumed_over(fd: int, kids: Collection[str], sha256: str | None) -> str | No
     found = None
     for block in blocks(fd):
         digest.update(block)
-        for signing in _signing(splitter.feed(block)):
-            found = found or next((kid for kid in before if kid in kids), None)
-            before.append(signing.kid)
+        for carried, kid in _signing(splitter.feed(block)):
+            before += carried
+            found = found or next((each for each in before if each in kids), None)
+            before.append(kid)
     if digest.hexdigest() != sha256:
         raise TamperedError("the file changed while it was being read", hint="find out who writes to it")
     return found
@@ -65,8 +69,13 @@ def signed_by(fd: int) -> set[str]:
     found: set[str] = set()
     with suppress(FormatError):
         for block in blocks(fd):
-            found.update(signing.kid for signing in _signing(splitter.feed(block)))
+            found.update(kid for _, kid in _signing(splitter.feed(block)))
     return found
+
+
+def recorded_under(batches: Iterable[list[bytes]]) -> list[str]:
+    """Return the kids, sorted, of all keys that vouch for a file's lines (in batches) or for what they carry over."""
+    return sorted({each for batch in batches for carried, kid in _signing(batch) for each in (*carried, kid)})
 
 
 def is_recorded_under(file: GoldenFile, keyring: Keyring, kids: Collection[str], sha256: str | None) -> bool:
@@ -80,7 +89,7 @@ def is_recorded_under(file: GoldenFile, keyring: Keyring, kids: Collection[str],
             digest.update(block)
             for line in splitter.feed(block):
                 event = walk.feed(line)
-                if event.golden is not None and event.golden.kid not in kids:
+                if event.golden is not None and not {event.golden.kid, *_carried(event)} <= set(kids):
                     return False
     except GoldenError:
         return False
@@ -89,9 +98,15 @@ def is_recorded_under(file: GoldenFile, keyring: Keyring, kids: Collection[str],
     return walk.ended and not splitter.rest and digest.hexdigest() == sha256
 
 
-def _signing(lines: list[bytes]) -> Iterator[Signing]:
+def _signing(lines: list[bytes]) -> Iterator[tuple[list[str], str]]:
+    """Give, of each line with a `golden` member, the kids of what it carries over, and the one it signs with."""
     for line in lines:
         # What is no event vouches for nothing, and was never gone on after.
         with suppress(FormatError):
             if _SIGNS in line and (event := parse_event(line)).golden is not None:
-                yield event.golden
+                yield _carried(event), event.golden.kid
+
+
+def _carried(event: Event) -> list[str]:
+    data = event.data
+    return data.resumed_from.kids if isinstance(data, RunStart) and data.resumed_from else []

@@ -163,7 +163,7 @@ class Candidate:
             return self._judged("tampered", error.problem, error.hint)
         if kid is None:
             return None
-        problem = f"it was resumed after lines under {kid}, which is revoked, and may have leaked by then"
+        problem = f"it goes on from lines under {kid}, which is revoked, and may have leaked by then"
         return self._judged("revoked-key", problem, _VOUCH)
 
     def close(self) -> None:

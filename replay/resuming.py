@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from golden.canonical import decode
 from golden.errors import StoreError, UsageError
 from golden.event import FORMAT, ResumedFrom, RunStart
+from golden.provenance import recorded_under
 from golden.recording import Record, Recording
 from golden.repair import finish
 from golden.store import Store
@@ -295,6 +296,7 @@ def _anew(
         accepted_changes=[change for change in CHANGES if change in found] or UNSET,
         at=UNSET if before is None else before,
         file_id=source.statement.file_id,
+        kids=recorded_under(source.lines()),
         run_id=source.run_id,
         sha256=source.statement.sha256,
     )

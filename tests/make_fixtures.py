@@ -1040,7 +1040,12 @@ def seed_vectors() -> tuple[str, list[Vector]]:
 
 def little_runs() -> dict[str, list[bytes]]:
     """Return runs that between them have every event and every member of the format."""
-    ended = {"file_id": file_id_of("little-failed"), "run_id": "little-failed", "sha256": sha256(b"its file")}
+    ended = {
+        "file_id": file_id_of("little-failed"),
+        "kids": [kid_of(ACTIVE)],
+        "run_id": "little-failed",
+        "sha256": sha256(b"its file"),
+    }
     forked = ended | {"accepted_changes": ["spec", "code"], "at": "shape"}
     origin = {"format": "aos", "sha256": sha256(b"the file imported")}
     imported: Event = {"spec": None, "spec_hash": None, "spec_id": None, "origin": origin, "volatile": []}

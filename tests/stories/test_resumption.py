@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from golden.canonical import sha256_hex
 from golden.errors import KeyringError, TamperedError
+from golden.event import ResumedFrom, RunStart
 from golden.ledger import Open, draft
 from golden.recorder import Recorder, open_recorder
 from golden.unfinished import open_unfinished
@@ -98,7 +100,7 @@ def test_a_run_that_went_on_after_lines_of_the_thief_is_never_proven(leak: Leak,
     assert world.verify().said == (GOOD | {"v": "intact"}, "intact", 0), "nobody can tell yet"
     done = world.rotate(*leak.reason)
     assert done.said == (RESEALED | {"v": "unproven"}, None, 4)
-    assert "resumed after lines under" in done.answer.stdout
+    assert "goes on from lines under" in done.answer.stdout
     assert world.verify().said == (GOOD | {"v": "revoked-key"}, ASIDE, 3)
     # Nor by the next key, on whatever schedule.
     world.new_key()
@@ -127,6 +129,24 @@ def test_nor_is_one_that_was_killed_before_the_ledger_knew_of_its_seal(leak: Lea
     (world.state / next(path.name for path in world.state.glob("*.json"))).unlink()
     assert world.rotate(*leak.reason).said == (RESEALED | {"v": "unproven"}, None, 4)
     assert leak.clear("v").said == (GOOD, "intact", 0)
+
+
+@pytest.mark.parametrize("rotated", [False, True], ids=["found at once", "found after a rotation"])
+def test_nor_is_one_that_carries_over_what_the_thief_recorded(leak: Leak, rotated: bool) -> None:
+    world = leak.world
+    leak.thief.record("f")
+    leak.new = world.new_key()
+    if rotated:
+        world.rotate(*SCHEDULED)
+    came_from = ResumedFrom(file_id=runs.FILE_ID, kids=[world.old], run_id="f", sha256="0" * 64)
+    start, *rest = events("f.r1", "honest")
+    assert isinstance(start, RunStart)
+    runs.record(world.store(), "f.r1", [replace(start, resumed_from=came_from), *rest])
+    assert world.verify().by["f.r1"] == "intact", "nobody can tell yet"
+    found = world.rotate(*leak.reason)
+    assert (found.by["f"], found.by["f.r1"], found.code) == ("unproven", "unproven", 4)
+    assert world.verify().by["f.r1"] == "revoked-key"
+    assert leak.clear("f", "f.r1").said == (GOOD, "intact", 0)
 
 
 def test_one_that_was_sealed_before_the_leak_stays_proven(world: World) -> None:

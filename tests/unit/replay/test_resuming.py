@@ -11,8 +11,10 @@ from msgspec.structs import replace
 from golden.canonical import decode
 from golden.errors import StoreError, UsageError
 from golden.event import Data, EffectData, RunResume, StepData
+from golden.keyring import Keyring, kid_of
 from golden.recorder import Recorder
 from golden.recording import Recording
+from golden.store import Store
 from golden.verdict import verify
 from replay import Context, SkillRegistry, replay
 from replay.budget import Ceilings
@@ -24,7 +26,7 @@ from replay.progress import Saving
 from replay.resuming import ChangedError, Terms, fork, latest, recover, resume
 from replay.runner import Host
 from replay.spec import Spec
-from tests.unit.replay.conftest import Lab, flow, skills, step
+from tests.unit.replay.conftest import SECRET, Lab, flow, skills, step
 
 
 class KilledError(BaseException):
@@ -244,7 +246,23 @@ def test_a_failed_run_goes_on_at_its_failed_step_in_a_new_one(lab: Lab, world: W
         source.statement.file_id,
         source.statement.sha256,
     )
+    assert came_from.kids == [lab.keyring.active.kid]
     assert verify(lab.store.file("f").path, lab.store.read()).verdict == "intact"
+
+
+def test_a_run_names_the_keys_of_all_that_it_carries_over(lab: Lab, world: World) -> None:
+    world.broken = {"b"}
+    lab.record(ABC, world.registry, run_id="f")
+    old = lab.keyring.active.kid
+    other = b"another secret of the tests, long enough to sign"
+    for secrets in (Keyring(other, [SECRET]), Keyring(other + b"2", [other, SECRET])):
+        lab.store = Store(lab.store.directory, secrets, durability="never")
+        resume("f", host(lab, world.registry)).close()
+    world.broken = set()
+    done = resume("f", host(lab, world.registry))
+    assert done.run_id == "f.r3"
+    assert done.start.resumed_from
+    assert done.start.resumed_from.kids == sorted([old, *(kid_of(secret) for secret in (other, other + b"2"))])
 
 
 def test_a_run_that_was_gone_on_with_is_replayed_alone(lab: Lab, world: World) -> None:
