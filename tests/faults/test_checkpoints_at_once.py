@@ -155,6 +155,36 @@ def test_threads_save_their_own_runs_beside_each_other(here: Place) -> None:
     assert [found.version for found in store.overview().checkpoints] == [21] * 8
 
 
+def test_who_reads_while_a_run_is_saved_sees_a_whole_version(here: Place) -> None:
+    store, reader = here.store(), here.store()
+    held = store.create(begin())
+    seen: list[tuple[int, int]] = []
+    failures: list[Exception] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                found = reader.load("r-1")
+                assert found is not None
+                seen.append((found.version, len(reader.outputs("r-1", found.version))))
+            except Exception as error:  # noqa: BLE001  whatever it is, it is a failure
+                failures.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        for number in range(200):
+            held = step(store, held, "x" * (number * 10))
+    finally:
+        done.set()
+        thread.join()
+    assert failures == []
+    assert all(outputs == version - 1 for version, outputs in seen)
+    # Nothing was taken for damaged.
+    assert here.store().load("r-1") == held
+
+
 def test_of_twenty_that_take_a_lease_at_once_one_has_it(here: Place) -> None:
     store = here.store()
     store.create(begin())

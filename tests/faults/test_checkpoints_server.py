@@ -1,5 +1,6 @@
 """A PostgreSQL server goes away, comes back, loses its answers or has none: nothing is lost or twice, nobody hangs."""
 
+import os
 import re
 import socket
 import threading
@@ -398,6 +399,25 @@ def test_the_servers_clock_decides_about_leases(here: InPostgres, monkeypatch: p
     assert clock <= updated < clock + 60
     assert round(until - updated) == 300
     assert re.match(r"20\d\d-", held.lease_until or "")
+
+
+def test_a_forked_child_leaves_its_parents_connections_alone(
+    here: InPostgres, store: PostgresCheckpointStore, held: Checkpoint
+) -> None:
+    parents = store._server._opened.pool
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            step(store, held, "child")
+            code = 0 if store._server._opened.pool is not parents else 2
+            store.close()
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert parents
+    with parents.connection() as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_the_operators_columns_are_there(here: InPostgres, held: Checkpoint) -> None:

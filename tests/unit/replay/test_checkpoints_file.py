@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,36 +220,6 @@ def test_a_run_whose_name_is_anothers_lock_is_not_in_its_way(store: FileCheckpoi
     (tmp_path / "a" / "kept").mkdir(parents=True)
     with open_folder(str(tmp_path / "a" / "kept")) as folder, locked(folder, "r-1.checkpoint.lock"):
         step(store, store.create(begin()))
-
-
-def test_who_reads_while_a_run_is_saved_sees_a_whole_version(store: FileCheckpointStore, document: Path) -> None:
-    held = store.load("r-1")
-    assert held is not None
-    seen: list[tuple[int, int]] = []
-    failures: list[Exception] = []
-    done = threading.Event()
-
-    def read() -> None:
-        reader = FileCheckpointStore(document.parent)
-        while not done.is_set():
-            try:
-                found = reader.load("r-1")
-                assert found is not None
-                seen.append((found.version, len(reader.outputs("r-1", found.version))))
-            except Exception as error:  # noqa: BLE001  whatever it is, it is a failure
-                failures.append(error)
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    try:
-        for number in range(200):
-            held = step(store, held, "x" * (number % 3000))
-    finally:
-        done.set()
-        thread.join()
-    assert failures == []
-    assert all(outputs == version - 1 for version, outputs in seen)
-    assert names(document) == {"r-1.checkpoint.json", "r-1.outputs.jsonl"}
 
 
 def test_reclaimed_bytes_are_those_of_the_files(store: FileCheckpointStore, document: Path, lines: Path) -> None:
