@@ -42,11 +42,12 @@ FORBIDDEN_PATTERNS = (
     r"\brm\s+-\w*[rf]",
     r"\bsudo\s",
     r"__import__|\b(?:eval|exec)\s*\(",
-    r"\$\([^)]*\)",
+    r"\$\(",
     r"(?i)<script\b|javascript:",
     r"(?i);\s*(?:drop|delete|truncate|alter)\s+\w|\bunion\s+(?:all\s+)?select\b",
 )
-_URL = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://|(?:^|\s)//\w|\bwww\.\w")
+# As long as the text it looks at, never longer: whoever is looked at may write a text to wear it out.
+_URL = re.compile(r"(?i)[a-z0-9+.-]://|(?:^|\s)//\w|\bwww\.\w")
 
 
 class _Recorded(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -56,7 +57,7 @@ class _Recorded(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     forbidden_patterns: list[str]
     forbidden_skills: list[str]
     mutating: list[str]
-    profile: str
+    profile: Profile
 
 
 class Policy:
