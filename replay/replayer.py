@@ -118,6 +118,7 @@ class _Replayer:
             self.volatile = Volatile(start.volatile)
             raw = None if inputs is None else canonical_bytes({**decode(start.inputs), **inputs})
             found = in_start(start, self.spec, raw, self.volatile)
+            self.policy = Policy.restored(start.policy)
             if found is None:
                 self._refuse_what_cannot_run()
         except GoldenError as error:
@@ -192,7 +193,7 @@ class _Replayer:
             seed=start.seed,
             inputs=inputs,
             budget=Budget.restored(start.budget_snapshot),
-            policy=Policy.restored(start.policy),
+            policy=self.policy,
             versions={skill.id: skill.version for skill in self.registry},
             volatile=self.volatile,
             order=AsRecorded(self._upcoming),
