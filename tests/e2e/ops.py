@@ -13,6 +13,8 @@ from tests.e2e.shell import Answer, Shell
 # Times, and names that no two processes have in common.
 UNSTEADY = (
     (re.compile(r"\b\d+ (ms|s|min)\b"), "<n>"),
+    # A column is as wide as the longest time in it.
+    (re.compile(r"(<n>(?: ago)?) {2,}"), r"\1  "),
     (re.compile(r"\S+/\d+/[0-9a-f]{8}\b"), "<owner>"),
     (re.compile(r"\b\d+ bytes\b|\b\d+\.\d [KM]iB\b"), "<size>"),
     (re.compile(r"/\S*(?=/\.golden\b)"), "<here>"),

@@ -183,11 +183,16 @@ def test_one_is_deleted_and_its_golden_file_stays(busy: Shell, snapshot: Snapsho
     assert busy.golden(*argv, "--yes").code == 4
 
 
-def test_one_that_has_changed_since_is_not_deleted(busy: Shell) -> None:
-    done = busy.golden("checkpoints", "delete", "done", "--expect-version", "5", "--yes")
-    assert done.code == 4
-    assert "expected version 5, actual 6" in done.stderr
-    assert "done" in names(busy)
+def test_one_that_has_changed_since_is_left(busy: Shell) -> None:
+    for argv in (
+        ("delete", "done", "--expect-version", "5", "--yes"),
+        ("delete", "done", "--expect-version", "5", "--dry-run"),
+        ("set-status", "done", "failed", "--expect-version", "5", "--reason", "x", "--dry-run"),
+    ):
+        done = busy.golden("checkpoints", *argv)
+        assert done.code == 4
+        assert "expected version 5, actual 6" in done.stderr
+    assert "done" in names(busy, "--status", "completed")
 
 
 def test_old_ones_are_pruned_and_running_ones_never(busy: Shell, snapshot: SnapshotAssertion) -> None:

@@ -99,6 +99,13 @@ def test_a_seal_that_is_none_is_refused(run: GoldenFile, store: Store, data: byt
         seen(store)
 
 
+def test_a_seal_of_another_run_is_refused(run: GoldenFile, store: Store) -> None:
+    other = recorded(store, runs.end(), run_id="r-2")
+    run.seal_path.write_bytes(other.seal_path.read_bytes())
+    with pytest.raises(StoreError, match="run r-1"):
+        seen(store)
+
+
 def test_a_long_file_is_not_read_whole(run: GoldenFile, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run.seal_path.unlink()
     run.path.write_bytes(b"".join(run.path.read_bytes().splitlines(keepends=True)[:4]))
