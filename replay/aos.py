@@ -8,9 +8,11 @@ from typing import Any
 
 from golden.errors import UsageError
 from replay.context import Context
-from replay.functions import is_coroutine_function
+from replay.functions import innermost, is_coroutine_function
 
 UNKNOWN = "UNKNOWN"
+# Of a code that a skill gives, which is recorded as the type of the error.
+MAX_CODE = 256
 
 
 class AosError(Exception):
@@ -62,7 +64,7 @@ def _code_of(skill: Any) -> Any:
         found = getattr(skill, name, None)
         if callable(found):
             return getattr(found, "__func__", found)
-    return skill if hasattr(skill, "__code__") else type(skill).__call__
+    return skill if hasattr(innermost(skill), "__code__") else type(skill).__call__
 
 
 def _result(value: Any) -> Any:
@@ -73,7 +75,7 @@ def _result(value: Any) -> Any:
         raise AosError(UNKNOWN, error if isinstance(error, str) else "the skill failed and gave no reason")
     code, message = error.get("code"), error.get("message")
     raise AosError(
-        code if isinstance(code, str) and code else UNKNOWN,
+        code[:MAX_CODE].encode("utf-8", "replace").decode() if isinstance(code, str) and code else UNKNOWN,
         message if isinstance(message, str) else "",
         retryable=error.get("retryable") is not False,
     )
