@@ -30,6 +30,7 @@ FAULTS = {
     "ftruncate": "EIO",
     "fchmod": "EPERM",
     "fchown": "EPERM",
+    "chmod": "EPERM",
 }
 _RANDOM = re.compile(r"[0-9a-f]{16,32}")
 
