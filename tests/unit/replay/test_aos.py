@@ -255,11 +255,25 @@ def test_answer_that_says_it_failed_fails_the_step_by_its_code(lab: Lab, answer:
     assert (data.success, data.output_hash) == (False, None)
 
 
-def test_async_answer_that_says_it_failed_fails_the_step_too(lab: Lab) -> None:
-    async def fails(inputs: dict[str, Any]) -> Any:
-        return {"ok": False, "error": {"code": "X"}}
+FAILING = {"ok": False, "error": {"code": "X"}}
 
-    data = only(lab.record(flow(step("a", "s")), registry_of(fails)))
+
+async def fails_async(*_: Any) -> Any:
+    return FAILING
+
+
+class FailsAsync:
+    invoke = staticmethod(fails_async)
+
+
+class ExecutesAsync:
+    async def execute(self, inputs: dict[str, Any]) -> Any:
+        return FAILING
+
+
+@pytest.mark.parametrize("skill", [fails_async, FailsAsync(), ExecutesAsync(), functools.partial(fails_async, None)])
+def test_async_answer_that_says_it_failed_fails_the_step_too(lab: Lab, skill: Any) -> None:
+    data = only(lab.record(flow(step("a", "s")), registry_of(skill)))
     assert data.error
     assert data.error.type == "X"
 
