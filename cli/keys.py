@@ -1,4 +1,4 @@
-"""Keys: the commands about keys and where their secrets lie, and those that make a project ready for them.
+"""Keys: the commands about keys and where their secrets lie.
 
 Takes no secret as an argument and shows none; what a key may do is decided in `golden`.
 """
@@ -9,17 +9,15 @@ import os
 from typing import Any
 
 import click
-import msgspec
 from msgspec import UNSET
 
-from cli.command import Family, Session, command
+from cli.command import Family, Session
 from cli.confirm import agree, destructive
 from cli.render import bold, dim, mark, safe
-from cli.settings import SECRETS, Settings
+from cli.settings import Settings
 from golden.clock import timestamp
 from golden.errors import UsageError
-from golden.files import open_folder
-from golden.keyfile import add_entry, edit, read_policy, read_text, set_state, with_entry, with_state, write_policy
+from golden.keyfile import add_entry, read_policy, set_state, with_entry, with_state, write_policy
 from golden.keyring import (
     ED25519,
     HMAC_SHA256,
@@ -35,19 +33,6 @@ from golden.keyring import (
 from golden.repair import revoke as revoke_key
 from golden.sources import Where, add_source, check_kid, fetch, save_secret, where_of
 
-ATTRIBUTES = "*.steps.jsonl* -text"
-_LEDGER = """\
-# Git keeps this directory's history, and would tear a ledger apart when it merges.
-ledger = false
-"""
-_CONFIGURATION = """\
-# `golden config` shows every setting and where it comes from.
-dir = {dir}
-"""
-
-# What a run leaves beside golden files, seals and ledger, and what is of one host alone.
-IGNORED = ("checkpoints.sqlite*", "stop.json", "*.lock", "quarantine/")
-
 keys = Family(
     "keys",
     """Show, add, retire and revoke keys.
@@ -62,36 +47,6 @@ keys = Family(
     golden keys retire a711c564e8977490
     golden keys revoke a711c564e8977490 --yes""",
 )
-git = Family("git", "Make a git repository ready for golden files.", "golden git install")
-
-
-@command(
-    """golden init
-    golden init --hmac""",
-)
-@click.option("--hmac", is_flag=True, help="An HMAC key alone: whoever can verify can also sign.")
-def init(session: Session, hmac: bool) -> int:
-    """Make a configuration, keys and a keyring, and change nothing that exists.
-
-    Writes golden.toml, .gitattributes and golden-keyring.toml here, in a git repository a .gitignore in the golden
-    directory, and new secrets below your own configuration folder. Of the two keys the HMAC one signs each event, the
-    Ed25519 one what is finished, which everybody can verify who has the keyring.
-    """
-    settings = session.settings
-    folder = _configure(session)
-    path = os.path.join(settings.root, ".gitattributes")
-    if not os.path.lexists(path):
-        edit(path, _with_attributes)
-        _said(session, path, "written")
-    elif _has_attributes(path):
-        _said(session, path, "left", "it keeps git's hands off golden files")
-    else:
-        _said(session, path, "left", "it exists; `golden git install` adds the line that golden files need")
-    if _repository(os.path.abspath(folder)):
-        _ignore(session, folder)
-    algorithms: list[Algorithm] = ["hmac-sha256"] if hmac else ["hmac-sha256", "ed25519"]
-    _first_keys(session, algorithms)
-    return 0
 
 
 @keys.member(
@@ -183,7 +138,7 @@ def add(
             "a word too many, which is not repeated here",
             hint="if it was a secret, it is one no more: make another with `golden keys add --generate`",
         )
-    sources = _sources_path(settings)
+    sources = sources_path(settings)
     where = None if source is None else where_of(source, os.getcwd())
     if generate:
         secret = new_secret(alg or "hmac-sha256")
@@ -194,7 +149,7 @@ def add(
     key = key_from(secret.removesuffix(b"\n"))
     if alg not in {None, key.alg}:
         raise UsageError(f"the secret makes a key of {key.alg}, not {alg}", hint="leave out --alg")
-    where = where or _usual_place(sources, key)
+    where = where or usual_place(sources, key)
     path = settings.new_keyring
     here = os.path.lexists(path)
     before = read_policy(path) if here else _of_environment(settings)
@@ -277,74 +232,6 @@ def revoke(session: Session, kids: tuple[str, ...], reason: str | None, yes: boo
     return 0
 
 
-@git.member("install", "golden git install")
-def install(session: Session) -> int:
-    """Write the line into .gitattributes that keeps git from changing the line ends of golden files."""
-    root = _repository(os.getcwd())
-    if root is None:
-        raise UsageError("this is no git repository", hint="run `git init`, or go to the repository")
-    path = os.path.join(root, ".gitattributes")
-    known = _has_attributes(path)
-    edit(path, _with_attributes)
-    _said(session, path, "left" if known else "written", "the line is there" if known else ATTRIBUTES)
-    return 0
-
-
-def _configure(session: Session) -> str:
-    """Write the configuration where there is none; return the golden directory."""
-    settings = session.settings
-    if settings.file:
-        _said(session, settings.file, "left", "it is the configuration")
-        return settings.directory
-    path = os.path.join(settings.root, "golden.toml")
-    chosen = settings.origins["dir"] != "default" or os.path.isdir(settings.directory)
-    folder = settings.directory if chosen else "goldens"
-    text = _CONFIGURATION.format(dir=msgspec.json.encode(folder).decode())
-    edit(path, lambda _: text + (_LEDGER if _repository(settings.root) else ""))
-    _said(session, path, "written")
-    return folder
-
-
-def _ignore(session: Session, folder: str) -> None:
-    """Keep git from what lies in a golden directory and is nobody else's."""
-    path = os.path.join(folder, ".gitignore")
-    if not os.path.lexists(path):
-        with open_folder(folder, create=True):
-            edit(path, lambda _: "".join(f"{line}\n" for line in IGNORED))
-        _said(session, path, "written")
-        return
-    there = read_text(path).split("\n")
-    missing = [line for line in IGNORED if line not in there]
-    why = f"it exists; git should not keep {', '.join(missing)} either" if missing else "it keeps git off what is local"
-    _said(session, path, "left", why)
-
-
-def _first_keys(session: Session, algorithms: list[Algorithm]) -> None:
-    """Make the first keys of a project."""
-    settings, path = session.settings, session.settings.new_keyring
-    if os.path.lexists(path):
-        _said(session, path, "left", "its keys are in charge; `golden keys list` shows which are at hand")
-        return
-    if settings.pool.active is not None:
-        name = next(name for name in SECRETS if settings.environ.get(name))
-        _said(session, path, "left", f"{name} is in charge; `golden keys add --generate --active` would replace it")
-        return
-    sources = _sources_path(settings)
-    entries = []
-    for alg in algorithms:
-        secret = new_secret(alg)
-        key = key_from(secret.removesuffix(b"\n"))
-        where = _usual_place(sources, key)
-        save_secret(where, secret)
-        add_source(sources, key.kid, where)
-        entries.append(entry_of(key, "active", timestamp()))
-        _said(session, where.name, "written", f"key {key.kid}, {key.alg}: keep a copy of it in a safe place", key.kid)
-    _said(session, sources, "written", "where the secrets of these keys lie")
-    write_policy(path, entries)
-    _said(session, path, "written", "which keys there are: commit it")
-    session.out.talk(dim("hint: golden record SPEC writes the first recording"))
-
-
 def _told(session: Session, before: list[Entry], after: list[Entry], kid: str, where: Where) -> None:
     settings, out = session.settings, session.out
     entry = next(entry for entry in after if entry.kid == kid)
@@ -354,7 +241,7 @@ def _told(session: Session, before: list[Entry], after: list[Entry], kid: str, w
         if other.kid != kid and states.get(other.kid) != other.state:
             out.answer(f"  key {other.kid} is {other.state} now: it verifies, and signs no more")
     out.talk(dim(f"  keyring  {safe(settings.new_keyring)}"))
-    out.talk(dim(f"  source   {safe(where.label)}, said in {safe(_sources_path(settings))}"))
+    out.talk(dim(f"  source   {safe(where.label)}, said in {safe(sources_path(settings))}"))
     for line in _elsewhere(entry, settings.new_keyring):
         out.answer(f"  {safe(line)}")
     if entry.state == "retired" and kid not in states:
@@ -425,45 +312,21 @@ def _show(session: Session, row: dict[str, Any]) -> None:
     session.out.answer(words + dim(safe(where)))
 
 
-def _said(session: Session, path: str, done: str, why: str = "", kid: str | None = None) -> None:
-    path = os.path.relpath(path) if not os.path.relpath(path).startswith("..") else path
-    session.out.record(session.out.command, path=path, done=done, why=why or None, kid=kid)
-    about = dim(f"  {safe(why)}") if why else ""
-    session.out.answer(f"{mark(True if done == 'written' else None)} {done.ljust(7)} {safe(path)}{about}")
-
-
 def _only(kids: tuple[str, ...]) -> str:
     if len(kids) != 1:
         raise click.UsageError("give one KID: 16 hex digits")
     return check_kid(kids[0])
 
 
-def _sources_path(settings: Settings) -> str:
+def sources_path(settings: Settings) -> str:
+    """Return where this user's sources.toml is or would be; raises UsageError where nobody knows."""
     path = settings.sources_path
     if path is None:
         raise UsageError("this user has no home to keep sources.toml in", hint="name one with GOLDEN_SOURCES")
     return os.path.abspath(path)
 
 
-def _usual_place(sources: str, key: Key) -> Where:
+def usual_place(sources: str, key: Key) -> Where:
+    """Return where the secret of a new key goes, beside the sources.toml."""
     suffix = "pem" if key.alg == ED25519 else "secret"
     return where_of(f"file:keys/{key.kid}.{suffix}", os.path.dirname(sources))
-
-
-def _repository(folder: str) -> str | None:
-    while not os.path.exists(os.path.join(folder, ".git")):
-        above = os.path.dirname(folder)
-        if above == folder:
-            return None
-        folder = above
-    return folder
-
-
-def _has_attributes(path: str) -> bool:
-    return os.path.lexists(path) and any(line.split() == ATTRIBUTES.split() for line in read_text(path).splitlines())
-
-
-def _with_attributes(text: str) -> str:
-    if any(line.split() == ATTRIBUTES.split() for line in text.splitlines()):
-        return text
-    return text + ("" if not text or text.endswith("\n") else "\n") + f"{ATTRIBUTES}\n"

@@ -21,7 +21,7 @@ from golden.version import VERSION
 GROUPS = {
     "Start": {
         "demo": ("cli.start", "see it work on bundled weather data"),
-        "init": ("cli.keys", "make a configuration, keys and a keyring"),
+        "init": ("cli.project", "make a configuration, keys and a keyring"),
         "record": ("cli.start", "run a spec and write its golden file"),
         "import": ("cli.importing", "bring in files of the AOS system"),
     },
@@ -53,7 +53,7 @@ GROUPS = {
         "stop": ("cli.stopping", "stop the engine at the next step of every run"),
         "start": ("cli.stopping", "let runs begin again"),
         "config": ("cli.operate", "show each setting and where it comes from"),
-        "git": ("cli.keys", "keep git's hands off golden files"),
+        "git": ("cli.project", "keep git's hands off golden files"),
     },
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from cli.keys import IGNORED
+from cli.project import IGNORED
 from tests.e2e.shell import Shell
 
 LOCAL = ("checkpoints.sqlite", "checkpoints.sqlite-wal", "checkpoints.sqlite-shm", "stop.json", "r-1.lock")

@@ -4,7 +4,8 @@ import click
 import pytest
 
 from cli.command import Family
-from cli.keys import ATTRIBUTES, _elsewhere, _with_attributes, git, keys
+from cli.keys import _elsewhere, keys
+from cli.project import ATTRIBUTES, _with_attributes, git
 from golden.keyring import entry_of, key_from, new_secret
 
 NOW = "2026-01-01T00:00:00.000000Z"
