@@ -53,6 +53,8 @@ def advise(
             return found
     if row.path is None:
         return _without_file(row, at)
+    if row.is_unsealed:
+        return Advice("it ended, and its recorder died before it sealed", f"golden recover {row.run_id}{at}")
     if row.status == RUNNING and not row.writer and ahead:
         why = "its checkpoint is ahead of its golden file: find out what happened to that; this believes the file"
         return Advice(why, f"golden resume {row.run_id}{at} --from-file")
@@ -72,7 +74,7 @@ def of_halt(halt: Halt, at: str = "") -> Advice:
 def _of_verdict(row: Row, verdict: Verdict, at: str) -> Advice | None:
     """Say what comes before anything else where a file is not intact; None for a run that has merely not ended."""
     word, hint = verdict.verdict, verdict.hint or "see golden verify"
-    if word == "unsealed" and row.sealed is False and row.status != RUNNING:
+    if word == "unsealed" and row.is_unsealed:
         return Advice(f"it ended, and its recorder died before it sealed: {hint}", f"golden recover {row.run_id}{at}")
     if word in TAMPERED:
         return Advice(f"{word}: nothing goes on with this file; {hint}", f"golden verify{at}")

@@ -30,8 +30,8 @@ _MOST = 10
 class Row(msgspec.Struct, kw_only=True):
     """One run. Times are as events carry them, costs integer cents; None is what nobody says.
 
-    `writer` says of a running run whether a process holds its lock here; `checkpoint_status` what the checkpoint says
-    of it, and `path` where its golden file lies, if it is in this golden directory.
+    `writer` says of a run that is not sealed whether a process holds its lock here, `checkpoint_status` what the
+    checkpoint says of it, and `path` where its golden file lies, if it is in this golden directory.
     """
 
     run_id: str
@@ -66,6 +66,22 @@ class Row(msgspec.Struct, kw_only=True):
     def is_dead(self) -> bool:
         """Whether it runs no more though nobody has ended it: its lock is free, as far as can be seen from here."""
         return self.status == RUNNING and self.writer is False
+
+    @property
+    def is_unsealed(self) -> bool:
+        """Whether it has ended and nobody has sealed its golden file, nor does so now."""
+        return self.status != RUNNING and self.sealed is False and not self.writer
+
+    @property
+    def standing(self) -> str:
+        """Its status in words, with what is to be known besides."""
+        return (
+            f"{self.status}, dead"
+            if self.is_dead
+            else f"{self.status}, not sealed"
+            if self.is_unsealed
+            else self.status
+        )
 
     @property
     def seconds(self) -> float | None:
@@ -159,7 +175,7 @@ def row_of(seen: Glance | None, saved: Checkpoint | None) -> Row:
         row.ended_at = seen.ended_at
         row.created_at = row.created_at or seen.started_at
         row.updated_at = max(filter(None, (seen.updated_at, saved.updated_at if saved else None)), default=None)
-        row.writer = _has_writer(seen) if seen.status == RUNNING else None
+        row.writer = None if seen.sealed else _has_writer(seen)
     return row
 
 

@@ -226,10 +226,9 @@ def _event(line: Shown) -> dict[str, Any]:
 
 def _tell(session: Session, found: _Found, row: Row) -> None:
     out, verdict, seen = session.out, found.verdict, found.seen
-    status = f"{row.status}, dead" if row.is_dead else row.status
     good = None if row.status in {RUNNING, UNKNOWN} else row.status == "completed"
     good = False if verdict is not None and verdict.verdict in TAMPERED else good
-    out.answer(f"{mark(good)} {bold(safe(row.run_id))}  {safe(status)}")
+    out.answer(f"{mark(good)} {bold(safe(row.run_id))}  {safe(row.standing)}")
     if verdict is not None or seen is not None:
         out.answer(bold("golden file") + f"  {safe(found.file.place)}")
     if verdict is not None:

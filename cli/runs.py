@@ -126,8 +126,7 @@ def _show(session: Session, rows: list[Row], *, long: bool = False) -> None:
 
 def _cells(row: Row, *, long: bool) -> list[str]:
     """Return what a line says of a run: its id, status, spec and step; then cost and time, or the ages."""
-    status = f"{row.status}, dead" if row.is_dead else row.status
-    cells = [safe(row.run_id), safe(status), safe(row.workflow_id or "-"), steps_of(row)]
+    cells = [safe(row.run_id), safe(row.standing), safe(row.workflow_id or "-"), steps_of(row)]
     begun = span(seconds_between(row.started_at))
     if long:
         return [*cells, _cents(row.total_cost_cents), f"took {span(row.seconds)}", f"{begun} ago"]

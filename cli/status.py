@@ -54,7 +54,7 @@ def status(session: Session, stale: str, url: str | None) -> int:
     keys, ledger = _trust(settings)
     runs = all_runs(settings, url)
     by = Counter(row.status for row in runs.rows)
-    waiting = [row for row in runs.rows if row.is_dead or is_stale(row, silent)]
+    waiting = [row for row in runs.rows if row.is_dead or row.is_unsealed or is_stale(row, silent)]
     broken = [part.error for part in (keys, ledger) if part.error is not None]
     code = 3 if any(isinstance(error, TamperedError) for error in broken) else 4 if broken else runs.exit_code
     advice = _next(runs, halts, waiting, (keys, ledger))
@@ -87,7 +87,7 @@ def status(session: Session, stale: str, url: str | None) -> int:
     _line(session, "runs", counts, good=None if waiting or not runs.rows else True)
     for row in waiting[:_MOST]:
         heard = span(seconds_between(row.updated_at))
-        what = "dead" if row.is_dead else "silent"
+        what = row.standing if row.is_dead or row.is_unsealed else "silent"
         out.answer(f"  {mark(good=None)} {bold(safe(row.run_id))}  {what}, last heard of {heard} ago")
     if len(waiting) > _MOST:
         out.answer(dim(f"  and {len(waiting) - _MOST} more: golden list --stale {stale}"))
@@ -162,4 +162,10 @@ def _line(session: Session, name: str, words: str, *, good: bool | None) -> None
 
 
 def _member(row: Row) -> dict[str, Any]:
-    return {"run_id": row.run_id, "status": row.status, "dead": row.is_dead, "updated_at": row.updated_at}
+    return {
+        "run_id": row.run_id,
+        "status": row.status,
+        "dead": row.is_dead,
+        "unsealed": row.is_unsealed,
+        "updated_at": row.updated_at,
+    }

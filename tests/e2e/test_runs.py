@@ -128,6 +128,20 @@ def test_a_run_that_is_being_written_is_not_dead(shop: Shell) -> None:
     assert shop.golden("list", "--json").objects[0]["status"] == "completed"
 
 
+def test_a_run_that_ended_without_its_seal_is_told_apart(shop: Shell) -> None:
+    shop.record("r-1", "--inputs", "@prices.json")
+    # As if the power had gone between its last line and its seal.
+    (shop.store / "r-1.steps.jsonl.sig").unlink()
+    ledger = shop.store / "ledger.jsonl"
+    ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:2]))
+    shutil.rmtree(shop.environ["GOLDEN_STATE_DIR"])
+    assert "r-1  completed, not sealed" in shop.golden("list").stdout
+    (found,) = shop.golden("status", "--json").objects
+    assert (found["waiting"][0]["unsealed"], found["next"]["command"]) == (True, "golden recover r-1")
+    assert shop.golden("recover", "r-1", "--yes").code == 0
+    assert "r-1  completed  " in shop.golden("list").stdout
+
+
 def test_the_golden_file_is_believed_where_the_checkpoint_says_otherwise(busy: Shell) -> None:
     ops.sql(busy.store / "checkpoints.sqlite", "DELETE FROM workflow_checkpoints WHERE run_id != 'done'")
     done = busy.golden("checkpoints", "set-status", "done", "failed", "--expect-version", "6", "--reason", "a mistake")
@@ -145,6 +159,7 @@ def test_one_damaged_file_hides_no_other(busy: Shell, snapshot: SnapshotAssertio
     busy.write(".golden/garbage.steps.jsonl", b"\x00\xff" * 100)
     busy.write(".golden/empty.steps.jsonl", "")
     busy.write(".golden/stranger.steps.jsonl", (busy.store / "done.steps.jsonl").read_bytes())
+    Path(os.fsdecode(os.fsencode(busy.store) + b"/\xff.steps.jsonl")).write_text("no text either")
     (busy.store / "folder.steps.jsonl").mkdir()
     (busy.store / "link.steps.jsonl").symlink_to("done.steps.jsonl")
     (busy.store / "seal.steps.jsonl.sig").write_text("orphan")
@@ -155,7 +170,7 @@ def test_one_damaged_file_hides_no_other(busy: Shell, snapshot: SnapshotAssertio
     assert ops.steady(done) == snapshot
     *rows, summary = busy.golden("list", "--json").objects
     assert {row["run_id"] for row in rows} == {"killed", "dear", "failed", "done"}
-    assert len(summary["missing"]) == 8
+    assert len(summary["missing"]) == 9
 
 
 def test_of_many_damaged_files_only_some_are_told(shop: Shell) -> None:

@@ -48,8 +48,9 @@ def test_every_verdict_has_a_next_command_that_exists(word: Word) -> None:
 
 
 def test_a_run_that_ended_without_its_seal_is_recovered() -> None:
-    found = advise(row("completed", sealed=False), verdict("unsealed"))
-    assert found.command == "golden recover r-1"
+    for word in ("unsealed", None):
+        found = advise(row("completed", sealed=False), verdict("unsealed") if word else None)
+        assert found.command == "golden recover r-1"
 
 
 @pytest.mark.parametrize("status", ["failed", "aborted", "emergency_stopped", "interrupted", "policy_violation"])
