@@ -105,6 +105,7 @@ def fork(
     The seed is that of RUN. Exits as `golden record` does; 4 if something changed that was not accepted, or if RUN is
     not intact.
     """
+    session.settings.refuse_resume_disabled()
     session.settings.refuse_stopped()
     run_id = check_run_id(only_run(run, run_option))
     running = Running(session, **how)
@@ -131,7 +132,8 @@ def _terms(
         accepted=tuple(change for change in CHANGES if change in accepted),
         checkpoint=checkpoint,
         policy=running.policy,
-        ceilings=running.ceilings,
+        step_ceiling_cents=running.asked[0],
+        workflow_ceiling_cents=running.asked[1],
     )
 
 

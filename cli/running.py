@@ -64,6 +64,8 @@ class Running:
             settings.use_checkpoints(checkpoints)
         self.store: Store = settings.store()
         usual = [settings.ceiling(name) for name in ("DEFAULT_STEP_CEILING_CENTS", "DEFAULT_WORKFLOW_CEILING_CENTS")]
+        # What was asked for, which is all that a run goes on with that it did not begin with.
+        self.asked = step_ceiling, workflow_ceiling
         self.ceilings = Ceilings(usual[0] if step_ceiling is None else step_ceiling, workflow_ceiling, usual[1])
         self._width = 1 if concurrency is None else concurrency
         self._saving: Saving | None = None

@@ -225,9 +225,9 @@ class Recorder:
 
 
 def replaced(run_id: str, kid: str) -> KeyringError:
-    """Return the refusal to seal a run that was found with its end, under a key that is not active any more."""
+    """Return the refusal to vouch for a run whose lines nothing but a key that is not active any more speaks for."""
     return KeyringError(
-        f"run {run_id} ended under key {kid}, which has been replaced since: whoever has it could have written that",
+        f"run {run_id} stands under key {kid}, which has been replaced since: whoever has it could have written that",
         hint="vouch for its bytes (`golden rotate --reason scheduled --accept-unproven @FILE`), or record it again",
         verdict="unknown-key",
     )

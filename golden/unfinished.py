@@ -126,6 +126,10 @@ class Unfinished(Verified):
         if self.ended is not None and keyring.state(self.signing.kid) != "active":
             raise replaced(self.run_id, self.signing.kid)
         if not directory.fold.lines:
+            for kid in sorted(self._kids):
+                if keyring.state(kid) != "active":
+                    # Nobody but that key says that the run is honest.
+                    raise replaced(self.run_id, kid)
             return True
         run = directory.runs.get(self.run_id)
         if run is not None:

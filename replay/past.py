@@ -62,20 +62,29 @@ class Past:
     @property
     def order(self) -> Order:
         """What is recorded first, in the order in which it is: so the budget stands at each step where it stood."""
-        return _First(self.records)
+        return _First(self.records, self.pending)
+
+    @property
+    def only(self) -> Order:
+        """What is recorded, in the order in which it is, and nothing else."""
+        return _First(self.records, (), others=False)
 
 
 class _First(Order):
-    """Begins the steps of `indexes` in their order, then the others."""
+    """Begins the steps of `indexes` in their order, then the `others`; once the run is to end, those `begun` alone."""
 
-    def __init__(self, indexes: Iterable[int]) -> None:
+    def __init__(self, indexes: Iterable[int], begun: Iterable[int], *, others: bool = True) -> None:
         self._left = deque(indexes)
+        self._begun = set(begun)
+        self._others = others
 
     def pick(self, ready: list[int], *, ending: bool) -> int | None:
         """See `Order`; what is recorded after the step that ended the run was under way by then."""
         if self._left and self._left[0] in ready:
             return take(ready, self._left.popleft())
-        return super().pick(ready, ending=ending)
+        if ending and (under_way := self._begun.intersection(ready)):
+            return take(ready, min(under_way))
+        return super().pick(ready, ending=ending or not self._others)
 
 
 class _Only(Order):
@@ -185,7 +194,9 @@ class _ResumedCalls(LiveCalls):
             ordered = sorted(self._known.values(), key=lambda effect: (effect.call != number, effect.call))
             found = next((effect for effect in ordered if (effect.name, effect.args_hash) == wanted), None)
             if found is None or (found.error and found.error.type in _UNFINISHED):
-                self._known.clear()
+                # One that was under way beside others has no line: it is missing among them, and they are not.
+                if number in self._known:
+                    self._known.clear()
                 return None
             del self._known[found.call]
             return found

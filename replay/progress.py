@@ -151,7 +151,7 @@ class Progress:
         self._outputs.clear()
 
     def _sync(self) -> None:
-        # No checkpoint is ever ahead of the file, not even after the power failed.
+        # A checkpoint elsewhere is never ahead of the file, not even after the power failed.
         if not self._synced:
             self._recorder.sync()
 

@@ -22,7 +22,7 @@ from replay.budget import Budget
 from replay.codes import EMERGENCY_STOP, STOPPED_FROM_OUTSIDE
 from replay.divergence import Diverged, Divergence, after_step, at_end, before_step, in_start
 from replay.driver import Driver, refuse_running_loop
-from replay.engine import AsRecorded, Emit, Invoke, run
+from replay.engine import AsRecorded, Emit, Invoke, Outcome, run
 from replay.frames import Failure
 from replay.interrupts import Interrupts
 from replay.policy import Policy
@@ -133,12 +133,15 @@ class _Replayer:
             return answer
         return self._judge()
 
-    def begin(self, request: Invoke) -> None:
+    def begin(self, request: Invoke) -> Outcome | None:
         """See `Sink`: compare what the step is about to be given with what it was given."""
         record = self._next(request.step.id, request.index)
         step = record.step
+        if step.error and step.error.code == EMERGENCY_STOP and request.attempt == len(step.attempts):
+            # It was stopped from outside at this attempt; steps that were under way then come after it.
+            return Outcome(None, step.error, final=True, untried=True)
         if self.begun == request.index:
-            return
+            return None
         self.begun = request.index
         skill = self.registry.get(request.step.skill_id)
         found = before_step(step, request.index, request.seed, request.inputs, request.input_hash)
@@ -151,6 +154,7 @@ class _Replayer:
             for effect in record.effects:
                 # Answers are not compared; this notes which rules they match.
                 self.volatile.hash_result(step.step_id, effect.name, effect.result)
+        return None
 
     def emit(self, event: Emit) -> bytes | None:
         """See `Sink`: compare what the step, or the run, came to."""
@@ -275,8 +279,6 @@ class _Replayer:
                 raise _HaltedError
             raise Diverged(Divergence("step", step_id, index, "", None, step_id, kind="added"))
         recorded = found.step
-        if recorded.error_code == EMERGENCY_STOP:
-            raise _HaltedError
         if recorded.step_id != step_id:
             raise Diverged(Divergence("step", recorded.step_id, recorded.index, "", recorded.step_id, step_id))
         return found

@@ -5,6 +5,7 @@ What is recorded is the truth: it is read from the golden file, never from a che
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Callable, Iterable, Mapping
@@ -16,14 +17,16 @@ from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
 from golden.canonical import decode
-from golden.errors import StoreError, UsageError
-from golden.event import FORMAT, ResumedFrom, RunStart
+from golden.errors import FormatError, StoreError, UsageError
+from golden.event import FORMAT, ResumedFrom, RunStart, parse_event
+from golden.files import open_regular
+from golden.lines import first_line
 from golden.provenance import recorded_under
 from golden.recording import Record, Recording
 from golden.repair import finish
 from golden.store import Store
 from golden.unfinished import Unfinished, open_unfinished
-from replay.budget import Ceilings
+from replay.budget import Budget, Ceilings
 from replay.checkpoints.contract import RUNNING
 from replay.interrupts import Interrupts
 from replay.past import Past, carried_over, recorded
@@ -67,8 +70,9 @@ class Terms(msgspec.Struct, frozen=True):
         inputs: other inputs than the recorded ones, None for these.
         accepted: which changes are accepted: `spec`, `code`, `context`.
         checkpoint: the id of the checkpoint to go on from, None for the latest: what came after it is made again.
-        policy: what may be run in a run that begins anew.
-        ceilings: what a run that begins anew may cost.
+        policy: what may be run; a run that was killed under another one goes on in a new file under this one.
+        step_ceiling_cents: what a step may cost from now on that names no ceiling; None for what the run began with.
+        workflow_ceiling_cents: what the run may cost from now on; None for what it began with.
     """
 
     current: Callable[[str | None], Spec | None] = lambda _: None
@@ -76,7 +80,8 @@ class Terms(msgspec.Struct, frozen=True):
     accepted: tuple[Change, ...] = ()
     checkpoint: int | None = None
     policy: Policy | None = None
-    ceilings: Ceilings = Ceilings()
+    step_ceiling_cents: int | None = None
+    workflow_ceiling_cents: int | None = None
 
     def spec(self, start: RunStart) -> Spec:
         """Return the spec as it is now of a run with that header; raises UsageError where there is none."""
@@ -85,12 +90,34 @@ class Terms(msgspec.Struct, frozen=True):
 
 def latest(store: Store, run_id: str) -> str:
     """Return the id of the last run that resumed `run_id`, or `run_id` where none did."""
+    return _line(store, run_id)[0]
+
+
+def _line(store: Store, run_id: str) -> tuple[str, str]:
+    """Return the id of the last run that resumed `run_id`, or that itself, and the id of the one that would be next."""
     root, number = _root(run_id)
     found = run_id
-    while store.is_begun(f"{root}.r{number + 1}"):
+    while store.is_begun(following := f"{root}.r{number + 1}"):
         number += 1
-        found = f"{root}.r{number}"
-    return found
+        # Somebody may have called another run like that.
+        if _goes_on(store, following, root):
+            found = following
+    return found, following
+
+
+def _goes_on(store: Store, run_id: str, root: str) -> bool:
+    """Whether a run says of itself that it resumes one of that line; it is not believed before it is verified."""
+    fd = open_regular(store.file(run_id).place)
+    if fd is None:
+        return False
+    try:
+        data = parse_event(first_line(fd) or b"").data
+    except FormatError:
+        return False
+    finally:
+        os.close(fd)
+    came_from = data.resumed_from if isinstance(data, RunStart) else UNSET
+    return came_from is not UNSET and _root(came_from.run_id)[0] == root
 
 
 def resume(run_id: str, host: Host, terms: Terms | None = None) -> Recording:
@@ -112,7 +139,7 @@ def resume(run_id: str, host: Host, terms: Terms | None = None) -> Recording:
     if not _is_sealed(run_id, host):
         with open_unfinished(host.store, run_id) as past:
             found = _changes(past.start, run_id, host, terms)
-            if past.ended is None and terms.checkpoint is None and not _needs_new_file(past, found, host):
+            if past.ended is None and not _needs_new_file(past, found, host, terms):
                 return _go_on(past, host, [change for change in CHANGES if change in found])
             _end(past, host).close()
     ended = _ended(run_id, host)
@@ -191,11 +218,21 @@ def _merged(start: RunStart, terms: Terms) -> dict[str, Any]:
     return {**decode(start.inputs), **(terms.inputs or {})}
 
 
-def _needs_new_file(past: Unfinished, found: Mapping[Change, str], host: Host) -> bool:
-    """Whether what is recorded already would not be what its header says: then nobody could replay it."""
-    was, versions = past.start.environment.skills, host.versions
-    anew = {name for name, skill in was.items() if name in versions and versions[name] != skill.version}
-    return "spec" in found or "context" in found or bool(anew)
+def _needs_new_file(past: Unfinished, found: Mapping[Change, str], host: Host, terms: Terms) -> bool:
+    """Whether a run goes on otherwise than its header says: nobody could replay it then.
+
+    What may be run and what it may cost is for the host to say now, not for the file.
+    """
+    start, versions = past.start, host.versions
+    was, asked = start.budget_snapshot, (terms.step_ceiling_cents, terms.workflow_ceiling_cents)
+    skills = start.environment.skills.items()
+    anew = [name for name, skill in skills if versions.get(name, skill.version) != skill.version]
+    dearer = any(
+        ceiling not in {None, recorded}
+        for ceiling, recorded in zip(asked, (was.step_ceiling_cents, was.workflow_ceiling_cents), strict=True)
+    )
+    other = policy_for(host.registry, terms.policy).snapshot() != start.policy
+    return bool("spec" in found or "context" in found or anew or dearer or other or terms.checkpoint is not None)
 
 
 def _go_on(past: Unfinished, host: Host, accepted: list[str], *, live: bool = True) -> Recording:
@@ -291,7 +328,11 @@ def _anew(
     spec = terms.spec(was)
     host.refuse_unready(spec)
     inputs = bytes(was.inputs) if terms.inputs is None else check_inputs(spec, _merged(was, terms))
-    budget = terms.ceilings.budget(spec.budget_ceiling_cents)
+    budget = _budget(spec, was, terms)
+    everything = recorded(source)
+    # A fork is another run, and begins with nothing; what is resumed stays spent.
+    resumes = before is None
+    before = before or _after_checkpoint(everything, source, host, terms)
     came_from = ResumedFrom(
         accepted_changes=[change for change in CHANGES if change in found] or UNSET,
         at=UNSET if before is None else before,
@@ -315,15 +356,16 @@ def _anew(
         spec_id=spec.id,
         volatile=was.volatile,
     )
-    everything = recorded(source)
-    kept = _saved_by(_until(everything, before), source, host, terms)
-    carried = carried_over(kept, start, spec, host.versions)
-    # What was spent on steps that are made again is spent all the same. A fork is another run, and begins with nothing.
-    if before is None:
-        budget.charged = _charged(was, everything) - sum(record.step.cost_cents for record in carried)
-        start = replace(start, budget_snapshot=budget.snapshot())
-    root, number = _root(source.run_id)
-    return begin(host, new_id or f"{root}.r{number + 1}", spec, start, Past(carried=carried))
+    carried, fewer = _until(everything, before), None
+    # What is not carried over is made again, and was paid for all the same: that may leave too little for others.
+    while fewer is None or len(fewer) < len(carried):
+        carried = carried if fewer is None else fewer
+        if resumes and source.end is not None:
+            kept = sum(record.step.cost_cents for record in carried if record.step.success)
+            budget.charged = was.budget_snapshot.accumulated_cost_cents + source.end.total_cost_cents - kept
+            start = replace(start, budget_snapshot=budget.snapshot())
+        fewer = carried_over(carried, start, spec, host.versions)
+    return begin(host, new_id or _line(host.store, source.run_id)[1], spec, start, Past(carried=carried))
 
 
 def _until(records: Iterable[Record], before: str | None) -> list[Record]:
@@ -336,21 +378,25 @@ def _until(records: Iterable[Record], before: str | None) -> list[Record]:
     return found
 
 
-def _saved_by(records: list[Record], source: Recording, host: Host, terms: Terms) -> list[Record]:
-    """Return the records of the steps that had ended by the checkpoint to go on from."""
+def _after_checkpoint(records: list[Record], source: Recording, host: Host, terms: Terms) -> str | None:
+    """Return the id of the first step that had not ended by the checkpoint to go on from, None for the latest."""
     if terms.checkpoint is None:
-        return records
+        return None
     if host.saving is None:
         raise UsageError("no checkpoints are read", hint="leave out --from-file, or --from")
     outputs = host.saving.store.outputs(source.run_id, terms.checkpoint)
     saved = {output.step_index: output.output_hash for output in outputs}
     # The file is the truth: what it says otherwise by now counts.
-    return [record for record in records if saved.get(record.step.index, "") == record.step.output_hash]
+    later = (record.step for record in records if saved.get(record.step.index, "") != record.step.output_hash)
+    return next((step.step_id for step in later), None)
 
 
-def _charged(start: RunStart, records: Iterable[Record]) -> int:
-    """Return what a run had been charged when it ended."""
-    charged = start.budget_snapshot.accumulated_cost_cents
-    for record in records:
-        charged = max(charged, record.step.budget_snapshot.accumulated_cost_cents)
-    return charged
+def _budget(spec: Spec, was: RunStart, terms: Terms) -> Budget:
+    """Return the budget of a run that goes on: as it began, unless somebody or a changed spec says otherwise."""
+    snapshot, of_spec = was.budget_snapshot, spec.budget_ceiling_cents
+    ceiling = snapshot.workflow_ceiling_cents
+    if spec.hash != was.spec_hash and of_spec is not None and of_spec != _spec(was).budget_ceiling_cents:
+        ceiling = of_spec
+    step = snapshot.step_ceiling_cents if terms.step_ceiling_cents is None else terms.step_ceiling_cents
+    whole = ceiling if terms.workflow_ceiling_cents is None else terms.workflow_ceiling_cents
+    return Ceilings(step, whole).budget(None)

@@ -23,10 +23,10 @@ from msgspec.structs import replace
 
 from golden.canonical import canonical_bytes
 from golden.clock import timestamp
-from golden.errors import FormatError, UsageError
+from golden.errors import FormatError, StoreError, UsageError
 from golden.event import FORMAT, Environment, RecordedSkill, RunEnd, RunStart, StepData, StepError
 from golden.recorder import Recorder, open_recorder
-from golden.recording import Recording
+from golden.recording import Record, Recording
 from golden.store import Store
 from golden.version import VERSION
 from golden.volatile import Volatile
@@ -232,13 +232,13 @@ def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bo
         policy=Policy.restored(start.policy),
         versions=host.versions,
         volatile=volatile,
-        order=course.past.order,
+        order=course.past.order if live else course.past.only,
         width=host.width,
     )
     world = LiveEffects(recorder.write, volatile, interrupts, course.spec.timeout_seconds)
     goes_on = course.past.records or course.past.pending or not live
     effects = ResumedEffects(course.past, world if live else None) if goes_on else world
-    sink = _Writing(host, course, progress)
+    sink = _Writing(host, course, volatile, progress, live=live)
     Driver(host.registry, effects, sink, interrupts, course.started, host.width).drive(engine)
     recorder.seal()
     if progress is not None and sink.end is not None:
@@ -250,8 +250,13 @@ def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bo
 class _Writing:
     """The sink of a recording: what is not there yet is written, then its checkpoint saved, then shown."""
 
-    def __init__(self, host: Host, course: Course, progress: Progress | None) -> None:
+    def __init__(
+        self, host: Host, course: Course, volatile: Volatile, progress: Progress | None, *, live: bool
+    ) -> None:
         self._recorder = course.recorder
+        self._steps = course.spec.steps
+        self._volatile = volatile
+        self._live = live
         self._past = course.past
         self._controls = host.controls
         self._observer = host.observer
@@ -270,10 +275,12 @@ class _Writing:
         """See `Sink`."""
         data = event.data
         if isinstance(data, RunEnd):
-            self._recorder.write(data)
-            self.end = data
+            self.end = data if self._live or self._has_ended() else replace(data, status="interrupted")
+            self._recorder.write(self.end)
             return
         record = self._past.records.get(data.index)
+        if record is not None:
+            self._compare(record, data)
         if record is None:
             self._recorder.write(data, event.duration_us)
         elif data.index not in self._past.written:
@@ -284,6 +291,25 @@ class _Writing:
             self._progress.step(data)
         if self._observer and record is None:
             self._observer.step(data, event.failure)
+
+    def _compare(self, record: Record, data: StepData) -> None:
+        """Raise StoreError where a step that is recorded would not come to the same by its run's own header."""
+        if (record.step.success, record.step.input_hash) != (data.success, data.input_hash):
+            raise StoreError(
+                f"step {data.step_id} of run {self._recorder.run_id} is not what its header makes of it",
+                hint="find out how it was recorded: golden replay",
+            )
+        for effect in record.effects:
+            # This notes which volatile paths they match.
+            self._volatile.hash_result(data.step_id, effect.name, effect.result)
+
+    def _has_ended(self) -> bool:
+        """Whether what is recorded is all that there is to the run: nothing more would be begun."""
+        steps = [record.step for record in self._past.records.values()]
+        ending = (step for step in steps if step.error and not step.skipped)
+        return len(steps) == len(self._steps) or any(
+            step.error_code in codes.ENDING or self._steps[step.index].on_error != "continue" for step in ending
+        )
 
 
 def policy_for(registry: SkillRegistry, policy: Policy | None) -> Policy:

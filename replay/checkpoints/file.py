@@ -85,7 +85,7 @@ class FileCheckpointStore(BaseStore):
 
     def is_beside(self, folder: str) -> bool:
         """See `CheckpointStore`."""
-        return self._folder.resolve().is_relative_to(Path(folder).resolve())
+        return not self._durable and self._folder.resolve().is_relative_to(Path(folder).resolve())
 
     def ping(self) -> None:
         """See `CheckpointStore`."""
@@ -156,7 +156,10 @@ class FileCheckpointStore(BaseStore):
     def _read(self, run_id: str) -> tuple[Checkpoint, list[StepOutput]] | None:
         def both() -> tuple[Checkpoint, list[StepOutput]] | None:
             stored = self._document(run_id)
-            return (stored.checkpoint, self._outputs(stored)) if stored else None
+            if stored is None:
+                self._refuse_put_aside(run_id)
+                return None
+            return stored.checkpoint, self._outputs(stored)
 
         return self._surely(run_id, both)
 
@@ -272,6 +275,13 @@ class FileCheckpointStore(BaseStore):
         for name in names:
             os.rename(name, f"{name}{end}", src_dir_fd=folder, dst_dir_fd=folder)
         raise _damaged(self._folder, run_id, f"it is called {run_id}{SUFFIX}{end} now")
+
+    def _refuse_put_aside(self, run_id: str) -> None:
+        """Raise StoreError where a run has no checkpoint because that was damaged: it is not one that never had any."""
+        with suppress(FileNotFoundError):
+            for name in sorted(os.listdir(self._folder)):
+                if name.startswith(f"{run_id}{SUFFIX}.corrupt-"):
+                    raise _damaged(self._folder, run_id, f"it is called {name} now; remove it to forget it")
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:

@@ -46,9 +46,9 @@ def _sqlite(path: Path) -> CheckpointStore:
 
 def _file(path: Path, folder: str) -> CheckpointStore:
     kind = import_module("replay.checkpoints.file").FileCheckpointStore
-    store: CheckpointStore = kind(path)
     # Beside the golden files it must not be more durable than they are: a checkpoint is never ahead of its file.
-    return kind(path, durable=False) if store.is_beside(folder) else store
+    store: CheckpointStore = kind(path, durable=False)
+    return store if store.is_beside(folder) else kind(path)
 
 
 def _postgres(url: str) -> CheckpointStore:

@@ -397,7 +397,6 @@ def test_a_run_under_a_key_that_is_not_at_hand_does_not_go_on(store: Store) -> N
 def test_no_run_goes_on_of_which_any_line_is_under_a_revoked_key(store: Store, keys: list[HmacKey]) -> None:
     lay(store, [EVENTS[0], runs.resume(0), EVENTS[1], runs.resume(0), EVENTS[1]], *keys)
     revoked = policy((ACTIVE, "active"), (RETIRED, "revoked"))
-    resume(store)
     with pytest.raises(TamperedError, match="revoked") as refusal:
         resume(again(store, revoked))
     assert refusal.value.verdict == "revoked-key" == verify(store.file("r-1").path, revoked).verdict
@@ -504,7 +503,7 @@ def test_what_changes_between_the_look_and_going_on_is_seen(listed: Store) -> No
 
 def test_a_key_that_is_revoked_between_the_look_and_going_on_is_not_vouched_for(tmp_path: Path) -> None:
     revoked = policy((RETIRED, "revoked"), (ACTIVE, "active"))
-    store = Store(tmp_path, OLD, durability="never", ledger=False)
+    store = Store(tmp_path, OLD, durability="never")
     file = runs.broken_off(store, "r-1", EVENTS[:3])
     data = file.path.read_bytes()
     later = again(store, NEW)

@@ -17,7 +17,6 @@ from golden.recording import Recording
 from golden.store import Store
 from golden.verdict import verify
 from replay import Context, SkillRegistry, replay
-from replay.budget import Ceilings
 from replay.checkpoints.contract import LeaseHeldError
 from replay.checkpoints.memory import MemoryCheckpointStore
 from replay.controls import Controls, lift, write_stop
@@ -284,15 +283,15 @@ def test_what_a_failed_step_had_spent_is_spent(lab: Lab, world: World) -> None:
     assert done.start.budget_snapshot.accumulated_cost_cents == 2
     *_, last = recorded(done)
     assert last.step.budget_snapshot.accumulated_cost_cents == 8
-    again = resume("f", host(lab, world.registry), Terms(ceilings=Ceilings(workflow=7), checkpoint=None))
+    again = resume("f", host(lab, world.registry), Terms(workflow_ceiling_cents=7))
     assert again.run_id == "f.r1"
 
 
 def test_a_run_out_of_budget_goes_on_with_more_and_not_with_the_same(lab: Lab, world: World) -> None:
     lab.record(ABC, world.registry, run_id="f", workflow_ceiling_cents=5)
-    same = resume("f", host(lab, world.registry), Terms(ceilings=Ceilings(workflow=5)))
+    same = resume("f", host(lab, world.registry), Terms(workflow_ceiling_cents=5))
     assert (same.run_id, same.statement.status) == ("f.r1", "budget_exceeded")
-    more = resume("f", host(lab, world.registry), Terms(ceilings=Ceilings(workflow=50)))
+    more = resume("f", host(lab, world.registry), Terms(workflow_ceiling_cents=50))
     assert (more.run_id, more.statement.status) == ("f.r2", "completed")
 
 
