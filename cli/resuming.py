@@ -70,7 +70,7 @@ def resume(
     terms = _terms(running, accepted, spec_path, given_inputs(pairs, document), _checkpoint(checkpoint))
     host = running.host(saving=not from_file)
     code = running.run("resume", lambda: resumed(run_id, host, terms), lambda: latest(host.store, run_id))
-    session.out.answer(safe(latest(host.store, run_id)))
+    session.out.answer(safe(running.run_id or run_id))
     return code
 
 

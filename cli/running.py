@@ -69,6 +69,8 @@ class Running:
         self.ceilings = Ceilings(usual[0] if step_ceiling is None else step_ceiling, workflow_ceiling, usual[1])
         self._width = 1 if concurrency is None else concurrency
         self._saving: Saving | None = None
+        # Of the run that happened, once it has.
+        self.run_id: str | None = None
         self._places = settings.anchor_to
         self._environ = settings.user_environ()
         self.policy = Policy(**settings.values["policy"])
@@ -108,6 +110,7 @@ class Running:
             if self._saving is not None:
                 self._saving.store.close()
         anchor = self.session.keep(self.store.read(), self._places)
+        self.run_id = recording.run_id
         with recording:
             place = os.path.join(self.store.folder, f"{recording.run_id}{SUFFIX}")
             answer = tell(out, command, recording, place, anchor)

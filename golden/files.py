@@ -136,6 +136,19 @@ def put(folder: int, name: str, data: bytes, like: os.stat_result, *, durable: b
         os.fsync(folder)
 
 
+# A lock is held for as long as anybody has its descriptor; a child that the code of a run forks must not have it.
+_held: set[int] = set()
+
+
+def _let_go() -> None:
+    while _held:
+        with suppress(OSError):
+            os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 @contextmanager
 def locked(folder: int, name: str, busy: UsageError | None = None) -> Iterator[None]:
     """Hold the lock called `name`; where somebody holds it raise `busy`, or wait if there is none.
@@ -165,13 +178,17 @@ def locked(folder: int, name: str, busy: UsageError | None = None) -> Iterator[N
         if os.fstat(fd).st_nlink:
             break
         os.close(fd)
+    _held.add(fd)
     try:
         yield
     finally:
-        # Whoever took the file away, or the directory, did not take what it stands for.
-        with suppress(OSError):
-            os.unlink(name, dir_fd=folder)
-        os.close(fd)
+        # Not in a child, whose parent holds it still.
+        if fd in _held:
+            _held.remove(fd)
+            # Whoever took the file away, or the directory, did not take what it stands for.
+            with suppress(OSError):
+                os.unlink(name, dir_fd=folder)
+            os.close(fd)
 
 
 def is_locked(path: str) -> bool:

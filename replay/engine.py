@@ -159,7 +159,7 @@ def run(  # noqa: PLR0913  one parameter for each thing that a run is determined
                     raise TypeError("an Invoke is answered with an Outcome or None")
                 outcome = found
         except StoppedError as stopped:
-            course.status = stopped.status
+            course.stop(stopped.status)
             break
         current = course.under_way[index]
         if current.try_again(outcome):
@@ -254,7 +254,6 @@ class _Course:
                 allowance.check(step.estimated_cost_cents)
             except DeniedError as denied:
                 refused = _refused(denied.code, denied)
-        waited = max((self._waited.get(needed, 0) for needed in self._spec.dependencies[index]), default=0)
         request = Invoke(
             step,
             index,
@@ -264,9 +263,15 @@ class _Course:
             derive_seed(self._seed, index),
             {} if refused else self._outputs_for(index),
             allowance,
-            waited_ms=waited,
+            waited_ms=self._waited_before(index),
         )
         return _Current(request, refused, UNSET if because is None else because, retries(step))
+
+    def _waited_before(self, index: int) -> int:
+        """Return the virtual time in milliseconds at which a step begins: when the last it depends on had ended."""
+        if not self._waited:
+            return 0
+        return max((self._waited.get(needed, 0) for needed in self._spec.dependencies[index]), default=0)
 
     def _resolve(self, step: Step, index: int) -> tuple[bytes, Outcome | None]:
         """Return the step's resolved inputs, and how it ended if they cannot be."""
@@ -283,7 +288,8 @@ class _Course:
 
     def _outputs_for(self, index: int) -> dict[str, bytes]:
         """Return the outputs of the steps that the one at `index` depends on."""
-        return {step_id: self._outputs[step_id] for step_id in sorted(self._spec.dependencies[index])}
+        needed = self._spec.dependencies[index]
+        return {step_id: self._outputs[step_id] for step_id in sorted(needed)} if needed else {}
 
     def conclude(self, index: int, outcome: Outcome, versions: Mapping[str, str], volatile: Volatile) -> StepData:
         """Charge a step that has ended and return its event."""
@@ -295,11 +301,11 @@ class _Course:
         self._cost += cost
         self._budget.charged += cost
         self._budget.reserved -= request.allowance.ceiling
-        if waited := sum(attempt.delay_ms for attempt in current.attempts):
-            start = max((self._waited.get(needed, 0) for needed in self._spec.dependencies[index]), default=0)
-            self._waited[step.id] = start + waited
-        elif request.waited_ms:
-            self._waited[step.id] = request.waited_ms
+        waited = self._waited_before(index)
+        if len(current.attempts) > 1:
+            waited += sum(attempt.delay_ms for attempt in current.attempts)
+        if waited:
+            self._waited[step.id] = waited
         return StepData(
             attempts=current.attempts,
             because=current.because,
@@ -344,6 +350,11 @@ class _Course:
                 self._because.setdefault(waiting, f"step {step.id} {'was skipped' if data.skipped else 'failed'}")
             if not self._missing[waiting]:
                 heapq.heappush(self._ready, waiting)
+
+    def stop(self, status: str) -> None:
+        """End the run here: steps under way are not recorded, what they spent is."""
+        self.status = status
+        self._cost += sum(current.request.allowance.spent or 0 for current in self.under_way.values())
 
     def end(self) -> RunEnd:
         """Return the last event."""

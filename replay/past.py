@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from golden.event import EffectData, RunStart, StepData
+from golden.event import EffectData, Event, RunStart, StepData
 from golden.recording import Record
 from golden.volatile import Volatile
 from replay.answers import answered
@@ -68,6 +68,17 @@ class Past:
     def only(self) -> Order:
         """What is recorded, in the order in which it is, and nothing else."""
         return _First(self.records, (), others=False)
+
+
+def under_way(events: Iterable[Event]) -> dict[int, list[EffectData]]:
+    """Return the calls of steps that never came to their end, by index; of each call the last line counts."""
+    found: dict[int, dict[tuple[int, int], EffectData]] = {}
+    for event in events:
+        if isinstance(event.data, EffectData):
+            found.setdefault(event.data.index, {})[event.data.attempt, event.data.call] = event.data
+        elif isinstance(event.data, StepData):
+            found.pop(event.data.index, None)
+    return {index: [calls[key] for key in sorted(calls)] for index, calls in found.items()}
 
 
 class _First(Order):

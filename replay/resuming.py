@@ -29,7 +29,7 @@ from golden.unfinished import Unfinished, open_unfinished
 from replay.budget import Budget, Ceilings
 from replay.checkpoints.contract import RUNNING
 from replay.interrupts import Interrupts
-from replay.past import Past, carried_over, recorded
+from replay.past import Past, carried_over, recorded, under_way
 from replay.policy import Policy
 from replay.progress import Progress, Sealed, refuse_ahead
 from replay.runner import (
@@ -94,15 +94,16 @@ def latest(store: Store, run_id: str) -> str:
 
 
 def _line(store: Store, run_id: str) -> tuple[str, str]:
-    """Return the id of the last run that resumed `run_id`, or that itself, and the id of the one that would be next."""
-    root, number = _root(run_id)
-    found = run_id
-    while store.is_begun(following := f"{root}.r{number + 1}"):
-        number += 1
-        # Somebody may have called another run like that.
-        if _goes_on(store, following, root):
-            found = following
-    return found, following
+    """Return the id of the last run that resumed `run_id`, or that itself, and an id that none of its line has had."""
+    root, own = _root(run_id)
+    found, highest = run_id, own
+    named = {stem for stem in (*store.stems(), *store.read().runs) if _root(stem)[0] == root}
+    for number, stem in sorted((_root(stem)[1], stem) for stem in named):
+        highest = max(highest, number)
+        # Somebody may have called another run like that, or set this one apart.
+        if number > own and store.is_begun(stem) and _goes_on(store, stem, root):
+            found = stem
+    return found, f"{root}.r{highest + 1}"
 
 
 def _goes_on(store: Store, run_id: str, root: str) -> bool:
@@ -133,6 +134,9 @@ def resume(run_id: str, host: Host, terms: Terms | None = None) -> Recording:
     """
     terms = terms or Terms()
     host.refuse_halted()
+    if not host.store.is_begun(run_id):
+        # Says what is so: not there, gone, or nothing in it.
+        Recording.open(host.store.file(run_id), host.store.read()).close()
     asked, run_id = run_id, latest(host.store, run_id)
     if host.observer and run_id != asked:
         host.observer.note(f"run {asked} was resumed as {run_id}")
@@ -260,17 +264,48 @@ def _go_on(past: Unfinished, host: Host, accepted: list[str], *, live: bool = Tr
 
 def _still_to_carry(past: Unfinished, spec: Spec, host: Host) -> list[Record]:
     """Return what a run that resumes another, and was killed while it carried steps over, has yet to carry over."""
-    came_from = past.start.resumed_from
-    # They come first: once anything else stands in the file, all of them do.
-    if not came_from or not all(record.step.carried for record in recorded(past)):
+    start = past.start
+    if not start.resumed_from or _has_run(recorded(past)):
         return []
-    with Recording.open(host.store.file(came_from.run_id), host.store.read()) as source:
-        if (source.statement.file_id, source.statement.sha256) != (came_from.file_id, came_from.sha256):
-            raise StoreError(
-                f"run {came_from.run_id} is not the one that {past.run_id} resumes",
-                hint="restore it, or resume it under another id: golden fork",
-            )
-        return carried_over(_until(recorded(source), came_from.at or None), past.start, spec, host.versions)
+    with _source(past.run_id, start.resumed_from, host) as source:
+        records, _ = _history(source, host)
+    versions = {name: skill.version for name, skill in start.environment.skills.items()}
+    return carried_over(_until(records, start.resumed_from.at or None), start, spec, versions)
+
+
+def _has_run(records: Iterable[Record]) -> bool:
+    """Whether any step was run: what is carried over comes before."""
+    return any(record.step.attempts and not record.step.carried for record in records)
+
+
+def _source(run_id: str, came_from: ResumedFrom, host: Host) -> Recording:
+    """Return the recording that a run resumes; raises StoreError where that is another one."""
+    source = Recording.open(host.store.file(came_from.run_id), host.store.read())
+    if (source.statement.file_id, source.statement.sha256) != (came_from.file_id, came_from.sha256):
+        source.close()
+        raise StoreError(
+            f"run {came_from.run_id} is not the one that {run_id} resumes",
+            hint="restore it: what it had done would be made again",
+        )
+    return source
+
+
+def _history(source: Recording, host: Host) -> tuple[list[Record], int]:
+    """Return all that is recorded of a run and of those it resumes, and what was spent on it in integer cents.
+
+    One that ended before it ran anything has perhaps not carried over everything: what it lacks, the one before has.
+    """
+    start, records = source.start, recorded(source)
+    charged = start.budget_snapshot.accumulated_cost_cents + (source.end.total_cost_cents if source.end else 0)
+    came_from = start.resumed_from
+    if not came_from or _has_run(records):
+        return records, charged
+    with _source(source.run_id, came_from, host) as before:
+        earlier, spent = _history(before, host)
+    good = {record.step.index for record in records if record.step.success}
+    missing = (record for record in _until(earlier, came_from.at or None) if record.step.index not in good)
+    # A fork is another run: it begins with nothing spent.
+    return [*(r for r in records if r.step.success), *missing], charged if came_from.at else max(charged, spent)
 
 
 def _end(past: Unfinished, host: Host) -> Recording:
@@ -329,7 +364,7 @@ def _anew(
     host.refuse_unready(spec)
     inputs = bytes(was.inputs) if terms.inputs is None else check_inputs(spec, _merged(was, terms))
     budget = _budget(spec, was, terms)
-    everything = recorded(source)
+    everything, spent = _history(source, host)
     # A fork is another run, and begins with nothing; what is resumed stays spent.
     resumes = before is None
     before = before or _after_checkpoint(everything, source, host, terms)
@@ -360,12 +395,14 @@ def _anew(
     # What is not carried over is made again, and was paid for all the same: that may leave too little for others.
     while fewer is None or len(fewer) < len(carried):
         carried = carried if fewer is None else fewer
-        if resumes and source.end is not None:
+        if resumes:
             kept = sum(record.step.cost_cents for record in carried if record.step.success)
-            budget.charged = was.budget_snapshot.accumulated_cost_cents + source.end.total_cost_cents - kept
+            budget.charged = spent - kept
             start = replace(start, budget_snapshot=budget.snapshot())
         fewer = carried_over(carried, start, spec, host.versions)
-    return begin(host, new_id or _line(host.store, source.run_id)[1], spec, start, Past(carried=carried))
+    # A step that was under way is not paid for again as far as it had come.
+    past = Past(carried=carried, pending=under_way(source.events()) if before is None else None)
+    return begin(host, new_id or _line(host.store, source.run_id)[1], spec, start, past)
 
 
 def _until(records: Iterable[Record], before: str | None) -> list[Record]:

@@ -1,5 +1,8 @@
 """Resuming: what is recorded is neither run nor paid for again, and what comes of it is what would have come of it."""
 
+import asyncio
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +17,7 @@ from golden.event import Data, EffectData, RunResume, StepData
 from golden.keyring import Keyring, kid_of
 from golden.recorder import Recorder
 from golden.recording import Recording
+from golden.repair import quarantine
 from golden.store import Store
 from golden.verdict import verify
 from replay import Context, SkillRegistry, replay
@@ -21,6 +25,7 @@ from replay.checkpoints.contract import LeaseHeldError
 from replay.checkpoints.memory import MemoryCheckpointStore
 from replay.controls import Controls, lift, write_stop
 from replay.past import recorded
+from replay.policy import Policy
 from replay.progress import Saving
 from replay.resuming import ChangedError, Terms, fork, latest, recover, resume
 from replay.runner import Host
@@ -636,3 +641,259 @@ def test_a_stopped_run_goes_on_where_it_was_stopped(lab: Lab, world: World) -> N
 
 def _die(*_: object) -> None:
     raise KilledError
+
+
+# What was paid is paid, and what was recorded is recorded
+
+
+LONG = chain("a", "b", "c", "d")
+
+
+@pytest.fixture
+def failed(lab: Lab, world: World) -> World:
+    """A run f that failed at d, which is mended by now."""
+    world.broken = {"d"}
+    lab.record(LONG, world.registry, run_id="f").close()
+    world.broken = set()
+    world.ran.clear()
+    return world
+
+
+def goes_on(lab: Lab, world: World, run_id: str, **terms: Any) -> None:
+    """Resume f to its end: d is run, nothing else, and all that was ever spent is charged."""
+    done = resume("f", host(lab, world.registry), Terms(**terms))
+    assert (done.run_id, done.statement.status) == (run_id, "completed")
+    assert world.ran == ["d"]
+    *_, last = recorded(done)
+    assert last.step.budget_snapshot.accumulated_cost_cents == 10
+    assert replay(done, world.registry).matched
+
+
+@pytest.mark.parametrize("after", range(1, 10))
+def test_a_run_recovered_while_it_carried_over_loses_nothing(lab: Lab, failed: World, after: int) -> None:
+    with dying_after(after):
+        resume("f", host(lab, failed.registry))
+    recover("f.r1", host(lab, SkillRegistry())).close()
+    goes_on(lab, failed, "f.r2")
+
+
+@pytest.mark.parametrize("after", [1, 4, 7])
+def test_a_run_whose_code_changed_while_it_carried_over_loses_nothing(lab: Lab, failed: World, after: int) -> None:
+    with dying_after(after):
+        resume("f", host(lab, failed.registry))
+    other = skills("2", s=failed.skill)
+    done = resume("f", host(lab, other), Terms(accepted=("code",)))
+    assert done.statement.status == "completed"
+    *_, last = recorded(done)
+    # Of another version all is made again, and all that was spent before stays spent.
+    assert last.step.budget_snapshot.accumulated_cost_cents == 8 + 8
+
+
+def test_a_run_stopped_by_a_policy_while_it_carried_over_loses_nothing(lab: Lab, failed: World) -> None:
+    stopped = resume("f", host(lab, failed.registry), Terms(policy=Policy(disabled={"s": "INC-7"})))
+    assert (stopped.run_id, stopped.statement.status) == ("f.r1", "policy_violation")
+    goes_on(lab, failed, "f.r2")
+
+
+def test_a_run_that_cannot_pay_for_what_it_would_carry_over_says_so_and_loses_nothing(lab: Lab, failed: World) -> None:
+    stopped = resume("f", host(lab, failed.registry), Terms(workflow_ceiling_cents=5))
+    assert (stopped.run_id, stopped.statement.status) == ("f.r1", "budget_exceeded")
+    assert replay(stopped, failed.registry).verdict != "diverged"
+    goes_on(lab, failed, "f.r2", workflow_ceiling_cents=50)
+
+
+def test_what_is_carried_over_fits_the_budget_that_it_is_carried_into(lab: Lab) -> None:
+    def pay(ctx: Context) -> int:
+        ctx.spend(ctx.inputs["cents"])
+        if ctx.inputs["cents"] > 50:
+            raise ValueError
+        return 1
+
+    spec = flow(
+        step("a", "s", inputs={"cents": 10}, estimated_cost_cents=60),
+        step("b", "s", inputs={"cents": 85}, depends_on=["a"]),
+        budget_ceiling_cents=100,
+    )
+    lab.record(spec, skills(s=pay), run_id="f").close()
+    done = resume("f", host(lab, skills(s=pay)))
+    assert done.statement.status == "budget_exceeded"
+    assert [record.step.error_code for record in recorded(done)] == ["WORKFLOW_CEILING_EXCEEDED"]
+    assert replay(done, skills(s=pay)).verdict != "diverged"
+
+
+def test_the_ceilings_of_a_run_stay_its_own(lab: Lab, world: World) -> None:
+    lab.record(ABC, world.registry, run_id="f", step_ceiling_cents=3, workflow_ceiling_cents=5).close()
+    done = resume("f", host(lab, world.registry))
+    assert (done.run_id, done.statement.status) == ("f.r1", "budget_exceeded")
+    snapshot = done.start.budget_snapshot
+    assert (snapshot.step_ceiling_cents, snapshot.workflow_ceiling_cents) == (3, 5)
+
+
+def test_what_a_step_had_spent_when_its_run_was_interrupted_stays_spent(lab: Lab) -> None:
+    def pay(ctx: Context) -> int:
+        ctx.spend(40)
+        signal.raise_signal(signal.SIGINT)
+        return 1
+
+    spec = flow(step("a", "s"), budget_ceiling_cents=100)
+    with pytest.raises(KeyboardInterrupt):
+        lab.record(spec, skills(s=pay), run_id="f")
+    with pytest.raises(KeyboardInterrupt):
+        resume("f", host(lab, skills(s=pay)))
+    done = resume("f", host(lab, skills(s=pay)))
+    assert (done.run_id, done.statement.status) == ("f.r2", "budget_exceeded")
+
+
+def test_calls_of_a_step_that_a_signal_broke_off_are_not_made_again(lab: Lab, world: World) -> None:
+    hangs = [True]
+
+    def hanging(ctx: Context) -> Any:
+        found = world.skill(ctx)
+        if hangs and ctx.inputs["name"] == "b":
+            hangs.clear()
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+    with pytest.raises(KeyboardInterrupt):
+        lab.record(ABC, skills(s=hanging), run_id="f")
+    done = resume("f", host(lab, skills(s=hanging)))
+    assert (done.run_id, done.statement.status) == ("f.r1", "completed")
+    assert world.asked == [[name, n] for name in "abc" for n in (1, 2)]
+    assert replay(done, skills(s=hanging)).matched
+
+
+def test_what_may_be_run_is_for_the_host_to_say_not_for_the_file(lab: Lab, world: World) -> None:
+    killed(lab, ABC, world.registry, 4, policy=Policy("permissive"))
+    disabled = Terms(policy=Policy(disabled={"s": "INC-7"}))
+    done = resume("k", host(lab, world.registry), disabled)
+    assert (done.run_id, done.statement.status) == ("k.r1", "policy_violation")
+    assert world.ran in (["a"], ["a", "b"])
+    with Recording.open(lab.store.file("k"), lab.store.read()) as source:
+        assert source.statement.status == "interrupted"
+
+
+def test_another_ceiling_for_a_killed_run_is_for_a_new_file(lab: Lab, world: World) -> None:
+    killed(lab, ABC, world.registry, 7)
+    done = resume("k", host(lab, world.registry), Terms(workflow_ceiling_cents=5))
+    assert (done.run_id, done.statement.status) == ("k.r1", "budget_exceeded")
+
+
+def test_a_step_that_had_begun_is_brought_to_its_end_after_another_ended_the_run(lab: Lab, world: World) -> None:
+    released = threading.Event()
+
+    def slow(ctx: Context) -> Any:
+        found = world.skill(ctx)
+        assert released.wait(10)
+        return found
+
+    def bad(ctx: Context) -> Any:
+        raise ValueError
+
+    class Watching:
+        def step(self, *_: Any) -> None:
+            released.set()
+
+        def note(self, text: str) -> None:
+            """Nothing to note."""
+
+    spec = flow(step("a", "slow", inputs={"name": "a"}), step("b", "bad"))
+    registry = skills(slow=slow, bad=bad)
+    # run_start, the two calls of a, b.
+    with dying_after(4):
+        lab.record(spec, registry, run_id="k", concurrency=2, observer=Watching())
+    done = resume("k", host(lab, registry, width=2))
+    assert {record.step.step_id: record.step.success for record in recorded(done)} == {"a": True, "b": False}
+    assert replay(done, registry).matched
+
+
+def test_a_call_that_is_missing_among_others_is_made_and_they_are_not(lab: Lab) -> None:
+    asked: list[int] = []
+
+    async def ask(n: int) -> int:
+        asked.append(n)
+        # The second is still under way when the others are answered.
+        await asyncio.sleep(0.2 if n == 1 else 0)
+        return n
+
+    async def gather(ctx: Context) -> list[int]:
+        return list(await asyncio.gather(*(ctx.external("ask", ask, n) for n in range(5))))
+
+    killed(lab, flow(step("a", "s")), skills(s=gather), 5)
+    before = list(asked)
+    done = resume("k", host(lab, skills(s=gather)))
+    assert sorted(before) == [0, 1, 2, 3, 4]
+    assert asked[len(before) :] == [1]
+    assert replay(done, skills(s=gather)).matched
+
+
+def test_a_run_that_is_called_like_a_resumption_is_none(lab: Lab, world: World) -> None:
+    world.broken = {"b"}
+    lab.record(ABC, world.registry, run_id="f").close()
+    world.broken = set()
+    lab.record(chain("x"), world.registry, run_id="f.r1").close()
+    assert latest(lab.store, "f") == "f"
+    assert resume("f", host(lab, world.registry)).run_id == "f.r2"
+    with pytest.raises(StoreError, match=r"no recording f\.r9"):
+        resume("f.r9", host(lab, world.registry))
+
+
+def test_a_resumption_that_was_set_apart_leaves_no_gap(lab: Lab, world: World) -> None:
+    world.broken = {"b"}
+    lab.record(ABC, world.registry, run_id="f").close()
+    resume("f", host(lab, world.registry)).close()
+    world.broken = set()
+    resume("f", host(lab, world.registry)).close()
+    quarantine(lab.store, "f.r1", "a reason")
+    assert resume("f", host(lab, world.registry)).run_id == "f.r2"
+
+
+def test_from_a_checkpoint_and_killed_while_it_carries_over_it_carries_no_more(lab: Lab, world: World) -> None:
+    store = MemoryCheckpointStore()
+    lab.record(LONG, world.registry, run_id="f", checkpoints=store).close()
+    version = store.outputs("f")[0].version
+    with dying_after(1):
+        resume("f", host(lab, world.registry, saving=Saving(store)), Terms(checkpoint=version))
+    world.ran.clear()
+    done = resume("f.r1", host(lab, world.registry))
+    assert done.run_id == "f.r1"
+    assert world.ran == ["b", "c", "d"]
+
+
+def test_recovering_judges_no_step_that_was_not_begun(lab: Lab, world: World) -> None:
+    steps = [ABC["steps"][0], {**ABC["steps"][1], "estimated_cost_cents": 500}]
+    killed(lab, flow(*steps), world.registry, 4)
+    done = recover("k", host(lab, SkillRegistry()))
+    assert done.statement.status == "interrupted"
+    assert [record.step.step_id for record in recorded(done)] == ["a"]
+
+
+def test_a_step_that_ends_after_a_stop_is_compared_too(lab: Lab) -> None:
+    folder, released = lab.store.directory, threading.Event()
+    value = [1]
+
+    def slow(ctx: Context) -> int:
+        assert released.wait(10)
+        return value[0]
+
+    def quick(ctx: Context) -> int:
+        write_stop(folder, "stop", "enough")
+        return 1
+
+    class Watching:
+        def step(self, data: StepData, _: Any) -> None:
+            if data.error_code == "EMERGENCY_STOP":
+                released.set()
+
+        def note(self, text: str) -> None:
+            """Nothing to note."""
+
+    spec = flow(step("a", "slow"), step("b", "quick"), step("c", "quick", depends_on=["b"]))
+    registry = skills(slow=slow, quick=quick)
+    stopped = lab.record(spec, registry, concurrency=2, controls=Controls(folder), observer=Watching())
+    assert [record.step.step_id for record in recorded(stopped)] == ["b", "c", "a"]
+    lift(folder)
+    assert replay(stopped, registry).matched
+    value[0] = 999
+    divergence = replay(stopped, registry).divergence
+    assert divergence
+    assert (divergence.step_id, divergence.actual) == ("a", 999)
