@@ -153,7 +153,8 @@ class Driver:
         context = Context(request, self._start, answer)
         job.limit = self._effects.limit(request)
         if job.limit is None and not self._side_by_side:
-            return self._timed(partial(self._attempt, skill, context, answer, request, self._interrupts.let_in))
+            attempt = partial(self._attempt, skill, context, answer, request, self._interrupts.let_in)
+            return copy_context().run(self._timed, attempt)
         if job.limit is not None and job.limit.seconds <= 0:
             return Outcome(None, job.limit.error, final=True, untried=True)
         if self._crew is None:
@@ -161,7 +162,7 @@ class Driver:
         job.calls, job.began = answer, time.monotonic()
         self._jobs[request.index] = job
         attempt = partial(self._attempt, skill, context, answer, request, nullcontext)
-        # A replay runs it in this thread: what it finds set here (decimal's precision) must be the same there.
+        # What an attempt sets in its context (decimal's precision) is gone after it, wherever it is made.
         self._crew.begin(request.index, partial(copy_context().run, self._timed, attempt))
         return None
 
