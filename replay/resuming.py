@@ -246,7 +246,10 @@ def _go_on(past: Unfinished, host: Host, accepted: list[str], *, live: bool = Tr
         host.refuse_unready(spec)
     path = Path(past.place).absolute()
     if host.saving is not None:
-        found = host.saving.store.load(past.run_id)
+        try:
+            found = host.saving.store.load(past.run_id)
+        except StoreError as error:
+            raise StoreError(error.problem, hint=f"{error.hint}; or go on from the file alone: --from-file") from None
         if found is not None:
             refuse_ahead(found, past.signing.file_id, past.count)
     history = Past(recorded(past), _still_to_carry(past, spec, host), past.pending)
@@ -334,9 +337,10 @@ def _ended(run_id: str, host: Host) -> Recording:
     ended = Recording.open(host.store.file(run_id), directory)
     try:
         _settle(ended, host)
-    except BaseException:
-        ended.close()
-        raise
+    except (StoreError, UsageError) as error:
+        # The file is the truth, and it has ended.
+        if host.observer:
+            host.observer.note(f"its checkpoint stays as it is: {error.problem}")
     return ended
 
 

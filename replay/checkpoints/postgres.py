@@ -209,6 +209,11 @@ class PostgresCheckpointStore(BaseStore):
         return True
 
     def _pending(self, connection: Connection) -> list[tuple[int, list[str]]]:
+        schema = connection.execute("SELECT current_schema()").fetchone()
+        if schema is None or schema[0] is None:
+            raise StoreError(
+                f"{self.place} has no schema to keep checkpoints in", hint="create the schema of its search path"
+            )
         tables = {name for (name,) in connection.execute(_TABLES)}
         applied = connection.execute(_VERSION).fetchone() if SCHEMA in tables else None
         return pending("postgres", applied[0] if applied else 0, self.place, occupied=CHECKPOINTS in tables)

@@ -457,3 +457,12 @@ def test_a_status_that_does_not_exist_is_refused_by_the_table_too(here: InPostgr
 
 def test_the_tests_server_is_the_one_of_the_documents() -> None:
     assert SERVER == "postgresql://postgres@127.0.0.1:5432/test"
+
+
+def test_a_search_path_that_leads_nowhere_is_not_an_empty_store(here: InPostgres) -> None:
+    store = PostgresCheckpointStore(SERVER + "?options=-csearch_path%3Dno_such_schema_of_ours")
+    asks: list[Attempt] = [store.ping, lambda: store.load("r-1"), store.overview, lambda: store.create(begin())]
+    for ask in asks:
+        with pytest.raises(StoreError, match="schema"):
+            ask()
+    store.close()

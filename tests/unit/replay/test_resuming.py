@@ -897,3 +897,20 @@ def test_a_step_that_ends_after_a_stop_is_compared_too(lab: Lab) -> None:
     divergence = replay(stopped, registry).divergence
     assert divergence
     assert (divergence.step_id, divergence.actual) == ("a", 999)
+
+
+def test_a_run_that_has_ended_says_so_whatever_became_of_its_checkpoint(
+    lab: Lab, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryCheckpointStore()
+    lab.record(ABC, world.registry, run_id="f", checkpoints=store).close()
+
+    def gone(*_: object) -> Any:
+        raise StoreError("the place is gone", hint="bring it back")
+
+    monkeypatch.setattr(MemoryCheckpointStore, "load", gone)
+    assert resume("f", host(lab, world.registry, saving=Saving(store))).run_id == "f"
+    killed(lab, ABC, world.registry, 7)
+    with pytest.raises(StoreError) as refused:
+        resume("k", host(lab, world.registry, saving=Saving(store)))
+    assert refused.value.hint == "bring it back; or go on from the file alone: --from-file"

@@ -584,7 +584,9 @@ def test_run_whose_time_is_up_before_a_further_attempt_ends_without_it(lab: Lab)
     document = flow(step("a", "s", retry=True), timeout_seconds=0.02)
     for _ in range(20):
         data = only(lab.record(document, skills(s=fails)))
-        assert (len(data.attempts), data.error_code, data.cost_cents) == (1, "WORKFLOW_TIMEOUT", 0)
+        # On a busy machine the time may be up before the first.
+        assert len(data.attempts) <= 1
+        assert (data.error_code, data.cost_cents) == ("WORKFLOW_TIMEOUT", 0)
         assert lab.opened[-1].statement.status == "failed"
 
 
