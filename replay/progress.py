@@ -58,10 +58,12 @@ class Saving(msgspec.Struct, frozen=True):
 
     def refuse_known(self, run_id: str) -> None:
         """Raise UsageError where there is a checkpoint of that run already, StoreError where nobody answers."""
-        if self.store.load(run_id) is not None:
+        found = self.store.load(run_id)
+        if found is not None:
+            remove = f"golden checkpoints delete {run_id} --expect-version {found.version}"
             raise UsageError(
                 f"run {run_id} has a checkpoint in {self.store.place}",
-                hint=f"choose another run id, or remove it: golden checkpoints delete {run_id}",
+                hint=f"choose another run id, or remove it: {remove}",
             )
 
 
