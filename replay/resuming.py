@@ -97,11 +97,14 @@ def _line(store: Store, run_id: str) -> tuple[str, str]:
     """Return the id of the last run that resumed `run_id`, or that itself, and an id that none of its line has had."""
     root, own = _root(run_id)
     found, highest = run_id, own
-    named = {stem for stem in (*store.stems(), *store.read().runs) if _root(stem)[0] == root}
+    known = set(store.read().runs)
+    named = {stem for stem in (*store.stems(), *known) if _root(stem)[0] == root}
     for number, stem in sorted((_root(stem)[1], stem) for stem in named):
-        highest = max(highest, number)
+        begun = store.is_begun(stem)
+        # One whose recorder died within its first line is no run: its number is free.
+        highest = max(highest, number if begun or stem in known else 0)
         # Somebody may have called another run like that, or set this one apart.
-        if number > own and store.is_begun(stem) and _goes_on(store, stem, root):
+        if number > own and begun and _goes_on(store, stem, root):
             found = stem
     return found, f"{root}.r{highest + 1}"
 

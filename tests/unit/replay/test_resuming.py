@@ -650,6 +650,14 @@ LONG = chain("a", "b", "c", "d")
 
 
 @pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as a person's Ctrl-C is heard, also where the tests run in the background, and it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def failed(lab: Lab, world: World) -> World:
     """A run f that failed at d, which is mended by now."""
     world.broken = {"d"}
@@ -729,6 +737,7 @@ def test_the_ceilings_of_a_run_stay_its_own(lab: Lab, world: World) -> None:
     assert (snapshot.step_ceiling_cents, snapshot.workflow_ceiling_cents) == (3, 5)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_what_a_step_had_spent_when_its_run_was_interrupted_stays_spent(lab: Lab) -> None:
     def pay(ctx: Context) -> int:
         ctx.spend(40)
@@ -744,6 +753,7 @@ def test_what_a_step_had_spent_when_its_run_was_interrupted_stays_spent(lab: Lab
     assert (done.run_id, done.statement.status) == ("f.r2", "budget_exceeded")
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_calls_of_a_step_that_a_signal_broke_off_are_not_made_again(lab: Lab, world: World) -> None:
     hangs = [True]
 
