@@ -34,7 +34,8 @@ class Past:
     Args:
         written: what stands in the file that is being written.
         carried: what is to be carried over into it, from the run that it resumes.
-        pending: calls that stand in the file, by the index of their step.
+        pending: calls of steps that were under way, by the index of their step.
+        begun: which of these steps began in the file that is being written: they are brought to their end.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class Past:
         written: Iterable[Record] = (),
         carried: Iterable[Record] = (),
         pending: Mapping[int, list[EffectData]] | None = None,
+        begun: Iterable[int] = (),
     ) -> None:
         self.records = {record.step.index: record for record in written}
         self.written = frozenset(self.records)
         self.records |= {record.step.index: record for record in carried if record.step.index not in self.written}
         self.pending = dict(pending or {})
+        self._begun = frozenset(begun)
 
     def __contains__(self, index: int) -> bool:
         return index in self.records
@@ -54,7 +57,7 @@ class Past:
     def words(self, total: int, start: RunStart) -> str:
         """Return what is not run again, in words; nothing where that is nothing."""
         written, carried = len(self.written), len(self.records) - len(self.written)
-        told = [f"{written} of {total} steps are recorded"] if written or self.pending else []
+        told = [f"{written} of {total} steps are recorded"] if written or self._begun else []
         if start.resumed_from and (carried or not written):
             told.append(f"{carried} of {total} steps are carried over from {start.resumed_from.run_id}")
         return ", ".join(told)
@@ -62,7 +65,7 @@ class Past:
     @property
     def order(self) -> Order:
         """What is recorded first, in the order in which it is: so the budget stands at each step where it stood."""
-        return _First(self.records, self.pending)
+        return _First(self.records, self._begun)
 
     @property
     def only(self) -> Order:

@@ -18,11 +18,11 @@ from msgspec.structs import replace
 
 from golden.canonical import decode
 from golden.errors import FormatError, StoreError, UsageError
-from golden.event import FORMAT, ResumedFrom, RunStart, parse_event
+from golden.event import FORMAT, ResumedFrom, RunEnd, RunStart, parse_event
 from golden.files import open_regular
 from golden.lines import first_line
 from golden.provenance import recorded_under
-from golden.recording import Record, Recording
+from golden.recording import Record, Recording, Verified
 from golden.repair import finish
 from golden.store import Store
 from golden.unfinished import Unfinished, open_unfinished
@@ -31,7 +31,7 @@ from replay.checkpoints.contract import RUNNING
 from replay.interrupts import Interrupts
 from replay.past import Past, carried_over, recorded, under_way
 from replay.policy import Policy
-from replay.progress import Progress, Sealed, refuse_ahead
+from replay.progress import Progress, Saving, Sealed, Written, refuse_ahead
 from replay.runner import (
     SEED_SCHEME,
     Course,
@@ -238,7 +238,7 @@ def _needs_new_file(past: Unfinished, found: Mapping[Change, str], host: Host, t
         ceiling not in {None, recorded}
         for ceiling, recorded in zip(asked, (was.step_ceiling_cents, was.workflow_ceiling_cents), strict=True)
     )
-    other = policy_for(host.registry, terms.policy).snapshot() != start.policy
+    other = policy_for(host.registry, terms.policy) != start.policy
     return bool("spec" in found or "context" in found or anew or dearer or other or terms.checkpoint is not None)
 
 
@@ -255,7 +255,7 @@ def _go_on(past: Unfinished, host: Host, accepted: list[str], *, live: bool = Tr
             raise StoreError(error.problem, hint=f"{error.hint}; or go on from the file alone: --from-file") from None
         if found is not None:
             refuse_ahead(found, past.signing.file_id, past.count)
-    history = Past(recorded(past), _still_to_carry(past, spec, host), past.pending)
+    history = Past(recorded(past), _still_to_carry(past, spec, host), past.pending, begun=past.pending)
     with Interrupts() as interrupts:
         following = next((index for index in spec.order if index not in history), len(spec.steps))
         recorder = past.recorder(accepted, following)
@@ -322,11 +322,16 @@ def _end(past: Unfinished, host: Host) -> Recording:
     recorder = past.recorder([], 0)
     recorder.seal()
     if host.saving is not None:
-        progress = Progress.take_over(host.saving, recorder, str(path.parent), past.start, past.timestamp)
-        for record in recorded(past):
-            progress.step(record.step)
-        progress.end(past.ended)
+        _catch_up(host.saving, recorder, str(path.parent), past, past.ended)
     return Recording.open(path, host.store.read())
+
+
+def _catch_up(saving: Saving, written: Written, folder: str, file: Verified, end: RunEnd) -> None:
+    """Bring the checkpoint of a run that is sealed to its end."""
+    progress = Progress.take_over(saving, written, folder, file.start, file.timestamp)
+    for record in recorded(file):
+        progress.step(record.step)
+    progress.end(end)
 
 
 def _is_sealed(run_id: str, host: Host) -> bool:
@@ -348,17 +353,14 @@ def _ended(run_id: str, host: Host) -> Recording:
 
 
 def _settle(ended: Recording, host: Host) -> None:
-    """Bring the checkpoint of a run that ended to its end."""
+    """Bring the checkpoint of a sealed run up to it, where its recorder was killed before that."""
     found = host.saving.store.load(ended.run_id) if host.saving is not None else None
     if host.saving is None or found is None or found.status != RUNNING or ended.end is None:
         return
     statement = ended.statement
     refuse_ahead(found, statement.file_id, statement.events)
     sealed = Sealed(statement.run_id, statement.file_id, statement.events)
-    progress = Progress.take_over(host.saving, sealed, str(host.store.directory), ended.start, ended.timestamp)
-    for record in recorded(ended):
-        progress.step(record.step)
-    progress.end(ended.end)
+    _catch_up(host.saving, sealed, str(host.store.directory), ended, ended.end)
 
 
 def _anew(
@@ -388,7 +390,7 @@ def _anew(
         canonical=FORMAT,
         environment=environment(spec, host),
         inputs=Raw(inputs),
-        policy=policy_for(host.registry, terms.policy).snapshot(),
+        policy=policy_for(host.registry, terms.policy),
         redacted=[],
         resumed_from=came_from,
         seed=was.seed,

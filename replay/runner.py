@@ -167,7 +167,7 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
         canonical=FORMAT,
         environment=environment(spec, host),
         inputs=Raw(raw_inputs),
-        policy=policy_for(registry, policy).snapshot(),
+        policy=policy_for(registry, policy),
         redacted=[],
         seed=base,
         seed_scheme=SEED_SCHEME,
@@ -279,11 +279,11 @@ class _Writing:
             self._recorder.write(self.end)
             return
         record = self._past.records.get(data.index)
-        if record is not None:
-            self._compare(record, data)
         if record is None:
             self._recorder.write(data, event.duration_us)
-        elif data.index not in self._past.written:
+        else:
+            self._compare(record, data)
+        if record is not None and data.index not in self._past.written:
             for effect in record.effects:
                 self._recorder.write(effect, 0)
             self._recorder.write(replace(record.step, carried=True, budget_snapshot=data.budget_snapshot), 0)
@@ -312,11 +312,11 @@ class _Writing:
         )
 
 
-def policy_for(registry: SkillRegistry, policy: Policy | None) -> Policy:
-    """Return the policy of a new run: the given one, and which skills say that they change something."""
-    policy = policy or Policy()
-    policy.mutating |= {skill.id for skill in registry if skill.mutating}
-    return policy
+def policy_for(registry: SkillRegistry, policy: Policy | None) -> dict[str, Any]:
+    """Return the policy of a new run as its header holds it, with the skills that say that they change something."""
+    snapshot = (policy or Policy()).snapshot()
+    changing = {skill.id for skill in registry if skill.mutating}
+    return {**snapshot, "mutating": sorted(changing.union(snapshot["mutating"]))}
 
 
 def default_run_id(spec_id: str) -> str:

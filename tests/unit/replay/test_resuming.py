@@ -924,3 +924,21 @@ def test_a_run_that_has_ended_says_so_whatever_became_of_its_checkpoint(
     with pytest.raises(StoreError) as refused:
         resume("k", host(lab, world.registry, saving=Saving(store)))
     assert refused.value.hint == "bring it back; or go on from the file alone: --from-file"
+
+
+def test_a_run_that_ends_begins_nothing_more_for_having_been_under_way_in_another(lab: Lab, world: World) -> None:
+    steps = [step(name, "s", inputs={"name": name}) for name in "ab"]
+    # Killed while b was under way; a is made again, by another version of its skill, and fails.
+    killed(lab, flow(*steps), world.registry, 5)
+    world.broken = {"a"}
+    done = resume("k", host(lab, skills("2", s=world.skill)), Terms(accepted=("code",)))
+    assert (done.run_id, done.statement.status) == ("k.r1", "failed")
+    assert [record.step.step_id for record in recorded(done)] == ["a"]
+
+
+def test_the_policy_that_somebody_gives_stays_as_it_is(lab: Lab) -> None:
+    registry, policy = SkillRegistry(), Policy()
+    registry.skill("s", mutating=True)(lambda _: 1)
+    recording = lab.record(flow(step("a", "s", idempotency_key="k")), registry, policy=policy)
+    assert recording.start.policy["mutating"] == ["s"]
+    assert policy.mutating == set()
