@@ -129,7 +129,7 @@ class Directory:
     @property
     def actor(self) -> str:
         """Who is at work, as the ledger names them: user and host."""
-        return _actor()
+        return actor_here()
 
     @property
     def place(self) -> str:
@@ -579,7 +579,8 @@ def _rolled_back(fold: Fold, known: Anchor | None, anchors: Iterable[Anchor]) ->
 def _written(fold: Fold, signer: Key, drafts: Iterable[Draft]) -> Iterator[bytes]:
     """Give the bytes of new lines, and take each into `fold` at once: the next one names it."""
     for drafted in drafts:
-        operation = drafted(Line(actor=_actor(), kid=signer.kid, prev=fold.hash, seq=fold.lines, timestamp=timestamp()))
+        line_of = Line(actor=actor_here(), kid=signer.kid, prev=fold.hash, seq=fold.lines, timestamp=timestamp())
+        operation = drafted(line_of)
         line = signed_line(operation, signer, operation.dir_id if isinstance(operation, Create) else fold.dir_id)
         fold.feed(line[:-1])
         yield line
@@ -599,7 +600,8 @@ def _absolute(folder: str) -> str:
 
 
 @cache
-def _actor() -> str:
+def actor_here() -> str:
+    """Return who is at work, as ledger and stop file name them: user and host."""
     try:
         name = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

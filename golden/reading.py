@@ -19,9 +19,8 @@ class Reading:
 
     Attributes, as far as it got: `walk`, by the keys of `keyring`; `first`, the first event; `kids`, the keys that its
     `golden` members name, one for the start and one for each resumption; `pending`, by step index and by (attempt,
-    call), the effects of steps without a step event after them; `last_hash`, the output hash of the last step event;
-    `end`, how the run ended. At its end: `states`, of SHA-256 before each MiB and at the end of the last whole line;
-    `rest`, the bytes after that.
+    call), the effects of steps without a step event after them; `end`, how the run ended. At its end: `states`, of
+    SHA-256 before each MiB and at the end of the last whole line; `rest`, the bytes after that.
     """
 
     def __init__(self, keyring: Keyring) -> None:
@@ -30,7 +29,6 @@ class Reading:
         self.first: Event | None = None
         self.kids: list[str] = []
         self.pending: dict[int, dict[tuple[int, int], EffectData]] = {}
-        self.last_hash: str | None = None
         self.end: RunEnd | None = None
         self.states: list[Any] = []
         self.rest = b""
@@ -71,6 +69,5 @@ class Reading:
             self.pending.setdefault(data.index, {})[data.attempt, data.call] = data
         elif isinstance(data, StepData):
             self.pending.pop(data.index, None)
-            self.last_hash = data.output_hash
         elif isinstance(data, RunEnd):
             self.end = data

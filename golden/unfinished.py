@@ -34,9 +34,9 @@ class Unfinished(Verified):
 
     Attributes: `place`, its path; `signing`, as in force at the end; `count`, of the good lines, which are `size`
     bytes; `pending`, by step index, the effects of steps that were under way: all since the step's last event,
-    whichever recorder wrote them, in the order of attempt and call, of which the last one counts; `last_hash`, the
-    output hash of the last step event; `dropped`, the incomplete last line, which going on cuts off; `ended`, how the
-    run ended: where it did, nothing but the seal is missing.
+    whichever recorder wrote them, in the order of attempt and call, of which the last one counts; `dropped`,
+    the incomplete last line, which going on cuts off; `ended`, how the run ended: where it did, nothing but the seal is
+    missing.
     """
 
     def __init__(self, file: OpenFile, first: Event, signing: Signing, reading: Reading) -> None:
@@ -53,7 +53,6 @@ class Unfinished(Verified):
         self.pending: dict[int, list[EffectData]] = {
             index: [found[call] for call in sorted(found)] for index, found in sorted(reading.pending.items())
         }
-        self.last_hash = reading.last_hash
         self.dropped = Extent(bytes=len(reading.rest), sha256=sha256_hex(reading.rest)) if reading.rest else None
         self.ended: RunEnd | None = reading.end
 

@@ -6,7 +6,6 @@ Decides nothing about the run that is told to stop. What cannot be read stops it
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from golden.clock import timestamp
+from golden.directory import actor_here
 from golden.errors import StoreError, UsageError
 from golden.files import StrPath, open_folder, open_regular, put
 
@@ -134,7 +134,7 @@ def write_stop(folder: StrPath, mode: Mode, reason: str) -> Halt:
         raise UsageError("the reason is empty", hint="say why, for whoever finds the engine stopped")
     if len(reason) > MAX_REASON:
         raise UsageError(f"the reason has {len(reason)} characters, at most {MAX_REASON} fit", hint="make it shorter")
-    halt = Halt(mode, reason, _actor(), timestamp(), STOP_FILE)
+    halt = Halt(mode, reason, actor_here(), timestamp(), STOP_FILE)
     try:
         data = msgspec.json.encode({name: getattr(halt, name) for name in _StopFile.__struct_fields__}) + b"\n"
     except UnicodeEncodeError:
@@ -209,14 +209,6 @@ def _place(folder: StrPath) -> str:
     with suppress(OSError):
         path = path.absolute()
     return str(path)
-
-
-def _actor() -> str:
-    try:
-        user = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        user = str(os.geteuid())
-    return f"{user}@{os.uname().nodename}"
 
 
 def _owner(folder: os.stat_result) -> os.stat_result:

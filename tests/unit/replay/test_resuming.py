@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -695,6 +695,43 @@ def test_a_run_whose_code_changed_while_it_carried_over_loses_nothing(lab: Lab, 
     *_, last = recorded(done)
     # Of another version all is made again, and all that was spent before stays spent.
     assert last.step.budget_snapshot.accumulated_cost_cents == 8 + 8
+
+
+@contextmanager
+def at_event(number: int, act: Callable[[], object]) -> Iterator[None]:
+    """Let something happen once the recorder has written so many events."""
+    real, written = Recorder.write, 0
+
+    def write(self: Recorder, data: Data, *arguments: Any, **named: Any) -> None:
+        nonlocal written
+        real(self, data, *arguments, **named)
+        written += 1
+        if written == number:
+            act()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recorder, "write", write)
+        yield
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("after", [1, 4, 7])
+def test_a_run_interrupted_while_it_carried_over_loses_nothing(lab: Lab, failed: World, after: int) -> None:
+    with at_event(after, lambda: signal.raise_signal(signal.SIGINT)), pytest.raises(KeyboardInterrupt):
+        resume("f", host(lab, failed.registry))
+    with Recording.open(lab.store.file("f.r1"), lab.store.read()) as stopped:
+        assert (stopped.statement.status, len(recorded(stopped))) == ("aborted", after // 3)
+    goes_on(lab, failed, "f.r2")
+
+
+@pytest.mark.parametrize("after", [1, 4, 7])
+def test_a_stop_while_a_run_carries_over_stops_it_at_what_it_would_run(lab: Lab, failed: World, after: int) -> None:
+    folder = lab.store.directory
+    with at_event(after, lambda: write_stop(folder, "stop", "enough")):
+        stopped = resume("f", host(lab, failed.registry, controls=Controls(folder)))
+    assert [record.step.error_code or None for record in recorded(stopped)] == [None, None, None, "EMERGENCY_STOP"]
+    lift(folder)
+    goes_on(lab, failed, "f.r2")
 
 
 def test_a_run_stopped_by_a_policy_while_it_carried_over_loses_nothing(lab: Lab, failed: World) -> None:
