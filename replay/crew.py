@@ -21,11 +21,10 @@ class LeftBehindError(BaseException):
 
 
 class _Worker:
-    """One thread and what it is to do next; `wake` ends its waiting for what is not Python code."""
+    """One thread and what it is to do next."""
 
     def __init__(self, crew: Crew) -> None:
         self.inbox: queue.SimpleQueue[tuple[int, Work] | None] = queue.SimpleQueue()
-        self.wake: Callable[[], object] | None = None
         self._crew = crew
         # A daemon: a hung step does not keep the process from ending.
         self.thread = threading.Thread(target=self._run, name="golden-step", daemon=True)
@@ -38,7 +37,6 @@ class _Worker:
             ) from None
 
     def _run(self) -> None:
-        self._crew.here.worker = self
         with suppress(LeftBehindError):
             self._work()
         # Whoever is left behind while it ends is told so only here.
@@ -60,12 +58,16 @@ class _Worker:
 
 
 class Crew:
-    """Threads, made when they are needed and used again; `at_end` is called in each before it ends."""
+    """Threads, made when they are needed and used again.
 
-    def __init__(self, at_end: Callable[[], None]) -> None:
+    `at_end` is called in each before it ends; `wake` with one that is left behind, to end its waiting for what is not
+    Python code.
+    """
+
+    def __init__(self, at_end: Callable[[], None], wake: Callable[[threading.Thread], None]) -> None:
         self.at_end = at_end
+        self._wake = wake
         self.done: queue.SimpleQueue[tuple[int, _Worker, Any, BaseException | None]] = queue.SimpleQueue()
-        self.here = threading.local()
         self._idle: list[_Worker] = []
         self._busy: dict[int, _Worker] = {}
 
@@ -78,12 +80,6 @@ class Crew:
         worker = self._idle.pop() if self._idle else _Worker(self)
         self._busy[number] = worker
         worker.inbox.put((number, work))
-
-    def waits_by(self, wake: Callable[[], object]) -> None:
-        """Note how the calling thread is woken where it waits for something that is not Python code."""
-        worker: _Worker | None = getattr(self.here, "worker", None)
-        if worker is not None:
-            worker.wake = wake
 
     def take(self, seconds: float | None) -> tuple[int, Any] | None:
         """Return (number, result) of what has ended, raise what it raised, or return None after so many seconds."""
@@ -111,8 +107,7 @@ class Crew:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(place, ctypes.py_object(LeftBehindError))
         # Only now, for a thread that has ended could hear of it no more; it may wait for work by then.
         worker.inbox.put(None)
-        if worker.wake is not None:
-            worker.wake()
+        self._wake(worker.thread)
 
     def close(self) -> None:
         """Send the idle home, and leave the others behind."""

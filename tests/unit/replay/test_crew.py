@@ -20,10 +20,14 @@ def ended() -> list[str]:
 @pytest.fixture
 def crew(ended: list[str]) -> Iterator[Crew]:
     before = set(threading.enumerate())
-    made = Crew(lambda: ended.append(threading.current_thread().name))
+    made = Crew(lambda: ended.append(threading.current_thread().name), unheard)
     yield made
     made.close()
     gone(set(threading.enumerate()) - before)
+
+
+def unheard(_: threading.Thread) -> None:
+    """Wake a thread that runs Python code, which hears of it without."""
 
 
 def gone(threads: set[threading.Thread]) -> None:
@@ -171,7 +175,7 @@ def test_thread_whose_result_was_being_taken_when_a_signal_broke_in_ends_once(cr
 
 
 def test_close_ends_idle_busy_and_untaken_threads_alike(ended: list[str]) -> None:
-    crew = Crew(lambda: ended.append("ended"))
+    crew = Crew(lambda: ended.append("ended"), unheard)
     free, begun = threading.Event(), threading.Event()
 
     def waits() -> None:
@@ -192,26 +196,27 @@ def test_close_ends_idle_busy_and_untaken_threads_alike(ended: list[str]) -> Non
     assert ended == ["ended"] * len(threads)
 
 
-def test_thread_that_waits_outside_of_python_is_woken_to_be_told(crew: Crew) -> None:
+def test_thread_that_waits_outside_of_python_is_woken_to_be_told(ended: list[str]) -> None:
     asleep, awake = threading.Event(), threading.Event()
+    woken: list[threading.Thread] = []
+
+    def wake(thread: threading.Thread) -> None:
+        woken.append(thread)
+        awake.set()
 
     def sleeps() -> None:
-        crew.waits_by(awake.set)
         asleep.set()
         awake.wait()
         time.sleep(60)
 
+    crew = Crew(lambda: ended.append("ended"), wake)
     crew.begin(1, sleeps)
     assert asleep.wait(30)
-    threads = set(workers(crew))
+    threads = workers(crew)
     crew.leave_behind(1)
-    gone(threads)
-
-
-def test_waking_is_only_for_the_crews_own_threads(crew: Crew) -> None:
-    crew.waits_by(lambda: pytest.fail("nobody waits here"))
-    crew.begin(1, lambda: 1)
-    assert crew.take(None) == (1, 1)
+    assert woken == threads
+    gone(set(threads))
+    assert ended == ["ended"]
 
 
 def test_being_left_behind_while_ending_does_not_keep_the_end_from_coming(ended: list[str]) -> None:
@@ -223,7 +228,7 @@ def test_being_left_behind_while_ending_does_not_keep_the_end_from_coming(ended:
             time.sleep(0)
         ended.append("ended")
 
-    crew = Crew(at_end)
+    crew = Crew(at_end, unheard)
     crew.begin(1, threading.current_thread)
     found = crew.take(None)
     assert found is not None

@@ -16,7 +16,7 @@ from msgspec import Raw
 
 from golden.canonical import decode
 from replay import Context, replay
-from replay.driver import MAX_OUTPUT
+from replay.attempt import MAX_OUTPUT
 from replay.frames import MAX_MESSAGE
 from tests.unit.replay.conftest import Lab, Skill, def_line, ending, flow, here, only, python, records, skills, step
 

@@ -12,7 +12,7 @@ from golden import Recording
 from golden.canonical import decode, derive_seed
 from golden.event import StepData
 from replay import Context, Divergence, Replay, replay
-from replay.driver import MAX_OUTPUT
+from replay.attempt import MAX_OUTPUT
 from replay.live import LiveEffects
 from replay.retry import delay_ms, retries
 from replay.spec import Spec

@@ -1,0 +1,138 @@
+"""Attempt: one call of a skill, and what it comes to, whatever the skill does.
+
+Decides how an ending is told, by the exception's type alone, never by what it says; when an attempt is made, and for
+how long it is waited, is the driver's business.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import nullcontext
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from golden.canonical import canonical_bytes
+from golden.errors import LimitError, NotCanonicalError
+from golden.event import MAX_LINE, StepError
+from replay import codes
+from replay.aos import AosError
+from replay.budget import DeniedError
+from replay.context import Context
+from replay.crew import LeftBehindError
+from replay.effects import Calls, UnrecordableError
+from replay.engine import Invoke, Outcome
+from replay.frames import MAX_MESSAGE, failure_of
+
+if TYPE_CHECKING:
+    from replay.interrupts import Interrupts
+    from replay.loops import Loops
+    from replay.skill import Skill
+
+# Inputs, output and the rest of a step event share one line.
+MAX_OUTPUT = MAX_LINE - (1 << 20)
+
+
+class Attempt:
+    """One call of `skill`; `start` is the run's recorded start, `loops` await what is to be awaited.
+
+    `interrupts` may break into it, None where another thread than the main one makes it.
+    """
+
+    def __init__(
+        self, skill: Skill, request: Invoke, calls: Calls, start: str, loops: Loops, interrupts: Interrupts | None
+    ) -> None:
+        self.request = request
+        self._skill = skill
+        self._calls = calls
+        self._start = start
+        self._loops = loops
+        self._interrupts = interrupts
+        # What an attempt sets in its context (decimal's precision) is gone after it, wherever it is made.
+        self._variables = copy_context()
+        self._pid = os.getpid()
+
+    def make(self) -> Outcome:
+        """Call the skill and return how that went; what ends the run (a lost disk, a divergence) is raised."""
+        started = time.perf_counter_ns()
+        outcome = self._variables.run(self._outcome)
+        outcome.duration_us = (time.perf_counter_ns() - started) // 1000
+        outcome.spent = self.request.allowance.spent
+        return outcome
+
+    def give_up(self) -> None:
+        """Note that nobody waits for it any more: nothing that it still does counts, or enters the recording."""
+        self._calls.give_up()
+        self.request.allowance.close()
+
+    def _outcome(self) -> Outcome:
+        try:
+            value = self._call()
+        except DeniedError as denied:
+            error = StepError(code=denied.code, location=None, message=str(denied), type="DeniedError")
+            return Outcome(None, error, final=True)
+        except UnrecordableError as error:
+            return _failed("UnrecordableError", str(error), error.location or self._skill.location())
+        except LeftBehindError:
+            raise
+        except BaseException as error:  # a skill may raise anything, SystemExit too
+            # Ours, and not one of the same kind that the skill made itself.
+            if error is self._calls.latched or (self._interrupts and self._interrupts.signum is not None):
+                raise
+            return _raised(error)
+        return self._told(value)
+
+    def _call(self) -> Any:
+        skill, interrupts, request = self._skill, self._interrupts, self.request
+        try:
+            with interrupts.let_in() if interrupts else nullcontext():
+                value = skill.function(Context(request, self._start, self._calls))
+                return self._loops.run(value) if skill.is_async and hasattr(value, "__await__") else value
+        finally:
+            # What happened outside counts, whatever the skill made of it.
+            if interrupts:
+                interrupts.shut()
+            if os.getpid() != self._pid:
+                # A child that the skill forked came back: its parent goes on with the run, it must not.
+                os._exit(1)
+            request.allowance.close()
+            self._calls.leave()
+            if interrupts:
+                interrupts.check()
+            if request.allowance.denied:
+                raise request.allowance.denied
+            self._calls.finish(skill.location)
+
+    def _told(self, value: Any) -> Outcome:
+        """Return the outcome of an attempt that returned `value`."""
+        try:
+            output = canonical_bytes(value)
+        except (NotCanonicalError, LimitError) as error:
+            _discard(value)
+            return _failed(type(error).__name__, f"output: {error.problem}; {error.hint}", self._skill.location())
+        inputs = len(self.request.inputs)
+        if len(output) + inputs > MAX_OUTPUT:
+            message = f"output has {len(output)} bytes, inputs {inputs}; at most {MAX_OUTPUT} fit a line"
+            return _failed("OversizeError", message, self._skill.location())
+        return Outcome(output)
+
+
+def _discard(value: Any) -> None:
+    # A coroutine that is never awaited says so on stderr, unless it is closed.
+    if hasattr(value, "__await__"):
+        getattr(value, "close", bool)()
+
+
+def _raised(error: BaseException) -> Outcome:
+    failure = failure_of(error)
+    kind = error.code if isinstance(error, AosError) else failure.type
+    outcome = _failed(kind, failure.message, failure.location)
+    outcome.failure = failure
+    # What ends a process, and what a skill says cannot succeed, is not tried again.
+    outcome.final = not isinstance(error, Exception) or (isinstance(error, AosError) and not error.retryable)
+    return outcome
+
+
+def _failed(kind: str, message: str, location: str | None) -> Outcome:
+    error = StepError(code=codes.EXECUTION_ERROR, location=location, message=message[:MAX_MESSAGE], type=kind)
+    return Outcome(None, error, final=True)
