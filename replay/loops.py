@@ -15,7 +15,7 @@ from replay.effects import ENDS
 from replay.engine import StoppedError
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Task, TimerHandle
+    from asyncio import AbstractEventLoop, Task
 
 # Seconds that what is left has to clean up after itself.
 GRACE = 1.0
@@ -55,7 +55,6 @@ class _Loop:
         from asyncio import new_event_loop
 
         self._left = False
-        self._deadline: TimerHandle | None = None
         self._loop = new_event_loop()
         self._loop.set_exception_handler(self._report)
 
@@ -78,7 +77,7 @@ class _Loop:
         from asyncio import CancelledError
 
         try:
-            # It may have been left a moment ago, and be told so only in here.
+            # It may have been left a moment ago, and hear of it only in here, or its time may be up.
             with suppress(CancelledError, RuntimeError):
                 self._wait({self._loop.create_task(self._loop.shutdown_asyncgens())})
         finally:
@@ -87,8 +86,6 @@ class _Loop:
     def _wait(self, tasks: set[Task[Any]]) -> None:
         from asyncio import gather, wait
 
-        if self._deadline is not None:
-            self._deadline.cancel()
         # Gathered, so that nobody is told of an error that came of being cancelled.
         ended = gather(*tasks, return_exceptions=True)
         self._loop.run_until_complete(wait([ended], timeout=GRACE if self._left else None))
@@ -105,7 +102,7 @@ class _Loop:
         """End what runs, from within the loop; what does not let itself be cancelled is waited for no longer."""
         self._left = True
         self._cancel_all()
-        self._deadline = self._loop.call_later(GRACE, self._loop.stop)
+        self._loop.call_later(GRACE, self._loop.stop)
 
     def _report(self, loop: AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

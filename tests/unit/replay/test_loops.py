@@ -26,6 +26,7 @@ class Waiter:
         self.loops = Loops()
         self.begun = threading.Event()
         self.found: Any = None
+        self.closed = False
         self._waiting = waiting
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -42,6 +43,7 @@ class Waiter:
             with suppress(LeftBehindError):
                 self.loops.close()
                 ended = True
+        self.closed = True
 
     async def _begin(self) -> Any:
         self.begun.set()
@@ -57,6 +59,7 @@ class Waiter:
         began = time.monotonic()
         self.thread.join(30)
         assert not self.thread.is_alive()
+        assert self.closed
         return time.monotonic() - began
 
 
