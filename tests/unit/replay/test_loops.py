@@ -207,6 +207,27 @@ def test_what_is_left_in_its_cleaning_up_has_its_grace_and_no_more() -> None:
     assert waiter.gone() >= GRACE / 2
 
 
+def test_loop_that_is_left_while_it_closes_ends_too() -> None:
+    closing = threading.Event()
+    kept: list[AsyncIterator[int]] = []
+
+    async def reads() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            closing.set()
+            await keeps_it_to_itself()
+
+    async def reads_half() -> None:
+        kept.append(reads())
+        await anext(kept[0])
+
+    waiter = Waiter(reads_half)
+    assert closing.wait(30)
+    waiter.loops.leave(waiter.thread)
+    waiter.gone()
+
+
 def test_leaving_a_thread_that_awaits_nothing_is_nothing() -> None:
     loops = Loops()
     loops.leave(threading.Thread())
