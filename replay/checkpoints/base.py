@@ -13,6 +13,7 @@ from typing import NamedTuple, NoReturn
 import msgspec
 from msgspec.structs import replace
 
+from golden.clock import timestamp
 from golden.errors import StoreError, UsageError
 from golden.store import check_run_id
 from replay.checkpoints.contract import (
@@ -25,7 +26,7 @@ from replay.checkpoints.contract import (
     Pruned,
     StepOutput,
 )
-from replay.checkpoints.state import check_time, first, following, moment
+from replay.checkpoints.state import check_time, first, following
 
 _AGE = attrgetter("updated_at", "run_id")
 # How often a lease is tried for that somebody else takes in between.
@@ -114,7 +115,7 @@ class BaseStore(ABC):
 
     def _now(self) -> str:
         """Return the time by the clock that leases run by."""
-        return moment()
+        return timestamp()
 
     def create(self, checkpoint: Checkpoint) -> Checkpoint:
         """See `CheckpointStore`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter
@@ -12,6 +11,7 @@ import msgspec
 from msgspec.structs import force_setattr, replace
 
 from golden.canonical import sha256_hex
+from golden.clock import timestamp
 from golden.errors import StoreError, UsageError
 from golden.event import Time
 from golden.store import check_run_id
@@ -38,23 +38,12 @@ _CHANGING: dict[str, Any] = {
 }
 
 
-def moment(later: int = 0) -> str:
-    """Return the present moment as `golden.clock.timestamp` does, or one `later` by so many seconds."""
-    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
-    return f"{_second(seconds + later)}.{rest // 1000:06d}Z"
-
-
 def check_time(text: str) -> str:
-    """Return `text`, a time as `moment` gives it; raises UsageError for what is none."""
+    """Return `text`, a time as `golden.clock.timestamp` gives it; raises UsageError for what is none."""
     try:
         return msgspec.convert(text, Time)
     except msgspec.ValidationError:
         raise UsageError(f"{text!r} is no time", hint="write it as 2025-06-01T10:00:00.000000Z") from None
-
-
-@lru_cache(maxsize=8)
-def _second(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def content_hash(checkpoint: Checkpoint) -> str:
@@ -80,7 +69,7 @@ def first(checkpoint: Checkpoint) -> Checkpoint:
     """Return version 1 of a checkpoint; raises UsageError where it is none that can be stored."""
     if checkpoint.version:
         raise UsageError(f"run {checkpoint.run_id} has been stored already", hint="save its next version")
-    fresh = replace(checkpoint, outputs_hash=NO_OUTPUTS, created_at=moment(), updated_at="")
+    fresh = replace(checkpoint, outputs_hash=NO_OUTPUTS, created_at=timestamp(), updated_at="")
     return following(fresh, (), checkpoint.lease_owner)[0]
 
 
@@ -106,9 +95,9 @@ def following(
     new = replace(
         held,
         version=version,
-        updated_at=max(moment(), held.updated_at),
+        updated_at=max(timestamp(), held.updated_at),
         lease_owner=owner,
-        lease_until=moment(LEASE_SECONDS) if owner else None,
+        lease_until=timestamp(LEASE_SECONDS) if owner else None,
         outputs_hash=outputs_hash(held.outputs_hash, added),
     )
     # Nobody has seen it yet.

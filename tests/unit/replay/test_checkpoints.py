@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from golden.clock import timestamp
 from golden.errors import GoldenError, StoreError, UsageError
 from replay.checkpoints import state
 from replay.checkpoints.contract import (
@@ -246,16 +247,16 @@ def test_a_lease_begins_anew_with_each_save_and_ends_with_the_run(store: Checkpo
     assert second.lease_until is not None
     assert first.updated_at <= second.updated_at < second.lease_until
     assert second.lease_until > first.lease_until
-    last = store.save(replace(second, status="completed", ended_at=state.moment()))
+    last = store.save(replace(second, status="completed", ended_at=timestamp()))
     assert (last.lease_owner, last.lease_until) == (None, None)
     assert store.load("r-1") == last
 
 
 def test_a_lease_lasts_as_long_as_it_says(store: CheckpointStore) -> None:
-    before = state.moment(LEASE_SECONDS - 60)
+    before = timestamp(LEASE_SECONDS - 60)
     held = store.create(begin(lease_owner="host:1"))
     assert held.lease_until is not None
-    assert before < held.lease_until < state.moment(LEASE_SECONDS + 60)
+    assert before < held.lease_until < timestamp(LEASE_SECONDS + 60)
 
 
 def test_a_run_is_one_owners_at_a_time(store: CheckpointStore) -> None:
@@ -408,7 +409,7 @@ def test_a_clock_that_is_put_back_puts_no_checkpoint_back(
     # Of the server's clock we can only say that it was ahead.
     here.edit("r-1", updated_at=FUTURE)
     held = replace(held, updated_at=FUTURE)
-    monkeypatch.setattr(state, "moment", lambda _later=0: PAST)
+    monkeypatch.setattr(state, "timestamp", lambda _later=0: PAST)
     after = step(store, held)
     assert after.updated_at == FUTURE
     assert here.store().load("r-1") == after
