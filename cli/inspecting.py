@@ -26,7 +26,7 @@ from golden.store import GoldenFile, Store, is_run_id, locate
 from golden.tail import Shown, Tail
 from golden.verdict import TAMPERED, Verdict, verify_file
 from replay.checkpoints.contract import RUNNING, Checkpoint
-from replay.resuming import latest
+from replay.lineage import latest
 
 # A file that is gone is a half that is missing; that it should not be, `golden verify` answers for.
 _NOT_RECORDED = TAMPERED - {"missing"}

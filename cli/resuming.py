@@ -13,7 +13,8 @@ from cli.running import Running, running_options
 from cli.specs import CurrentSpecs
 from golden.errors import UsageError
 from golden.store import check_run_id
-from replay.resuming import CHANGES, Terms, latest
+from replay.lineage import latest
+from replay.resuming import CHANGES, Terms
 from replay.resuming import fork as forked
 from replay.resuming import resume as resumed
 

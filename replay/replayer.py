@@ -23,10 +23,11 @@ from replay.codes import EMERGENCY_STOP, STOPPED_FROM_OUTSIDE
 from replay.divergence import Diverged, Divergence, after_step, at_end, before_step, in_start
 from replay.driver import Driver, refuse_running_loop
 from replay.engine import AsRecorded, Emit, Invoke, Outcome, run
+from replay.environment import recorded_skills
 from replay.frames import Failure
 from replay.interrupts import Interrupts
 from replay.policy import Policy
-from replay.runner import SEED_SCHEME, recorded_skills
+from replay.runner import SEED_SCHEME
 from replay.skill import SkillRegistry
 from replay.spec import Spec
 

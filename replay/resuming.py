@@ -5,10 +5,8 @@ What is recorded is the truth: it is read from the golden file, never from a che
 
 from __future__ import annotations
 
-import os
-import re
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,18 +15,17 @@ from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
 from golden.canonical import decode
-from golden.errors import FormatError, StoreError, UsageError
-from golden.event import FORMAT, ResumedFrom, RunEnd, RunStart, parse_event
-from golden.files import open_regular
-from golden.lines import first_line
+from golden.errors import StoreError, UsageError
+from golden.event import FORMAT, ResumedFrom, RunEnd, RunStart
 from golden.provenance import recorded_under
 from golden.recording import Record, Recording, Verified
 from golden.repair import finish
-from golden.store import Store
 from golden.unfinished import Unfinished, open_unfinished
 from replay.budget import Budget, Ceilings
 from replay.checkpoints.contract import RUNNING
+from replay.environment import recorded_environment, recorded_skills
 from replay.interrupts import Interrupts
+from replay.lineage import has_run, history, latest, next_id, origin, until
 from replay.past import Past, carried_over, recorded, under_way
 from replay.policy import Policy
 from replay.progress import Progress, Saving, Sealed, Written, refuse_ahead
@@ -39,15 +36,12 @@ from replay.runner import (
     begin,
     carry_out,
     check_inputs,
-    environment,
     policy_for,
-    recorded_skills,
 )
 from replay.spec import Spec
 
 Change = Literal["spec", "code", "context"]
 CHANGES: tuple[Change, ...] = ("spec", "code", "context")
-_RESUMED = re.compile(r"(.*)\.r([1-9][0-9]*)\Z")
 
 
 class ChangedError(StoreError):
@@ -86,42 +80,6 @@ class Terms(msgspec.Struct, frozen=True):
     def spec(self, start: RunStart) -> Spec:
         """Return the spec as it is now of a run with that header; raises UsageError where there is none."""
         return self.current(start.spec_id) or _spec(start)
-
-
-def latest(store: Store, run_id: str) -> str:
-    """Return the id of the last run that resumed `run_id`, or `run_id` where none did."""
-    return _line(store, run_id)[0]
-
-
-def _line(store: Store, run_id: str) -> tuple[str, str]:
-    """Return the id of the last run that resumed `run_id`, or that itself, and an id that none of its line has had."""
-    root, own = _root(run_id)
-    found, highest = run_id, own
-    known = set(store.read().runs)
-    named = {stem for stem in (*store.stems(), *known) if _root(stem)[0] == root}
-    for number, stem in sorted((_root(stem)[1], stem) for stem in named):
-        begun = store.is_begun(stem)
-        # One whose recorder died within its first line is no run: its number is free.
-        highest = max(highest, number if begun or stem in known else 0)
-        # Somebody may have called another run like that, or set this one apart.
-        if number > own and begun and _goes_on(store, stem, root):
-            found = stem
-    return found, f"{root}.r{highest + 1}"
-
-
-def _goes_on(store: Store, run_id: str, root: str) -> bool:
-    """Whether a run says of itself that it resumes one of that line; it is not believed before it is verified."""
-    fd = open_regular(store.file(run_id).place)
-    if fd is None:
-        return False
-    try:
-        data = parse_event(first_line(fd) or b"").data
-    except FormatError:
-        return False
-    finally:
-        os.close(fd)
-    came_from = data.resumed_from if isinstance(data, RunStart) else UNSET
-    return came_from is not UNSET and _root(came_from.run_id)[0] == root
 
 
 def resume(run_id: str, host: Host, terms: Terms | None = None) -> Recording:
@@ -188,11 +146,6 @@ def recover(run_id: str, host: Host) -> Recording:
         return _end(past, host)
 
 
-def _root(run_id: str) -> tuple[str, int]:
-    found = _RESUMED.match(run_id)
-    return (found[1], int(found[2])) if found else (run_id, 0)
-
-
 def _spec(start: RunStart) -> Spec:
     document = decode(start.spec)
     if document is None:
@@ -255,14 +208,14 @@ def _go_on(past: Unfinished, host: Host, accepted: list[str], *, live: bool = Tr
             raise StoreError(error.problem, hint=f"{error.hint}; or go on from the file alone: --from-file") from None
         if found is not None:
             refuse_ahead(found, past.signing.file_id, past.count)
-    history = Past(recorded(past), _still_to_carry(past, spec, host), past.pending, begun=past.pending)
+    so_far = Past(recorded(past), _still_to_carry(past, spec, host), past.pending, begun=past.pending)
     with Interrupts() as interrupts:
-        following = next((index for index in spec.order if index not in history), len(spec.steps))
+        following = next((index for index in spec.order if index not in so_far), len(spec.steps))
         recorder = past.recorder(accepted, following)
         progress = None
         if host.saving is not None:
             progress = Progress.take_over(host.saving, recorder, str(path.parent), start, past.timestamp)
-        carry_out(host, Course(spec, start, past.timestamp, recorder, interrupts, history), progress, live=live)
+        carry_out(host, Course(spec, start, past.timestamp, recorder, interrupts, so_far), progress, live=live)
     if interrupts.signum is not None:
         signal.raise_signal(interrupts.signum)
     return Recording.open(path, host.store.read())
@@ -271,47 +224,12 @@ def _go_on(past: Unfinished, host: Host, accepted: list[str], *, live: bool = Tr
 def _still_to_carry(past: Unfinished, spec: Spec, host: Host) -> list[Record]:
     """Return what a run that resumes another, and was killed while it carried steps over, has yet to carry over."""
     start = past.start
-    if not start.resumed_from or _has_run(recorded(past)):
+    if not start.resumed_from or has_run(recorded(past)):
         return []
-    with _source(past.run_id, start.resumed_from, host) as source:
-        records, _ = _history(source, host)
+    with origin(past.run_id, start.resumed_from, host.store) as source:
+        records, _ = history(source, host.store)
     versions = {name: skill.version for name, skill in start.environment.skills.items()}
-    return carried_over(_until(records, start.resumed_from.at or None), start, spec, versions)
-
-
-def _has_run(records: Iterable[Record]) -> bool:
-    """Whether any step was run: what is carried over comes before."""
-    return any(record.step.attempts and not record.step.carried for record in records)
-
-
-def _source(run_id: str, came_from: ResumedFrom, host: Host) -> Recording:
-    """Return the recording that a run resumes; raises StoreError where that is another one."""
-    source = Recording.open(host.store.file(came_from.run_id), host.store.read())
-    if (source.statement.file_id, source.statement.sha256) != (came_from.file_id, came_from.sha256):
-        source.close()
-        raise StoreError(
-            f"run {came_from.run_id} is not the one that {run_id} resumes",
-            hint="restore it: what it had done would be made again",
-        )
-    return source
-
-
-def _history(source: Recording, host: Host) -> tuple[list[Record], int]:
-    """Return all that is recorded of a run and of those it resumes, and what was spent on it in integer cents.
-
-    One that ended before it ran anything has perhaps not carried over everything: what it lacks, the one before has.
-    """
-    start, records = source.start, recorded(source)
-    charged = start.budget_snapshot.accumulated_cost_cents + (source.end.total_cost_cents if source.end else 0)
-    came_from = start.resumed_from
-    if not came_from or _has_run(records):
-        return records, charged
-    with _source(source.run_id, came_from, host) as before:
-        earlier, spent = _history(before, host)
-    good = {record.step.index for record in records if record.step.success}
-    missing = (record for record in _until(earlier, came_from.at or None) if record.step.index not in good)
-    # A fork is another run: it begins with nothing spent.
-    return [*(r for r in records if r.step.success), *missing], charged if came_from.at else max(charged, spent)
+    return carried_over(until(records, start.resumed_from.at or None), start, spec, versions)
 
 
 def _end(past: Unfinished, host: Host) -> Recording:
@@ -373,7 +291,7 @@ def _anew(
     host.refuse_unready(spec)
     inputs = bytes(was.inputs) if terms.inputs is None else check_inputs(spec, _merged(was, terms))
     budget = _budget(spec, was, terms)
-    everything, spent = _history(source, host)
+    everything, spent = history(source, host.store)
     # A fork is another run, and begins with nothing; what is resumed stays spent.
     resumes = before is None
     before = before or _after_checkpoint(everything, source, host, terms)
@@ -388,7 +306,7 @@ def _anew(
     start = RunStart(
         budget_snapshot=budget.snapshot(),
         canonical=FORMAT,
-        environment=environment(spec, host),
+        environment=recorded_environment(spec, host.registry, host.environ),
         inputs=Raw(inputs),
         policy=policy_for(host.registry, terms.policy),
         redacted=[],
@@ -400,7 +318,7 @@ def _anew(
         spec_id=spec.id,
         volatile=was.volatile,
     )
-    carried, fewer = _until(everything, before), None
+    carried, fewer = until(everything, before), None
     # What is not carried over is made again, and was paid for all the same: that may leave too little for others.
     while fewer is None or len(fewer) < len(carried):
         carried = carried if fewer is None else fewer
@@ -411,17 +329,7 @@ def _anew(
         fewer = carried_over(carried, start, spec, host.versions)
     # A step that was under way is not paid for again as far as it had come.
     past = Past(carried=carried, pending=under_way(source.events()) if before is None else None)
-    return begin(host, new_id or _line(host.store, source.run_id)[1], spec, start, past)
-
-
-def _until(records: Iterable[Record], before: str | None) -> list[Record]:
-    """Return the records before the one of that step."""
-    found = []
-    for record in records:
-        if record.step.step_id == before:
-            break
-        found.append(record)
-    return found
+    return begin(host, new_id or next_id(host.store, source.run_id), spec, start, past)
 
 
 def _after_checkpoint(records: list[Record], source: Recording, host: Host, terms: Terms) -> str | None:

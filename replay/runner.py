@@ -5,16 +5,10 @@ Chooses nothing that it is not given; comparing is the replayer's business.
 
 from __future__ import annotations
 
-import hashlib
-import locale
-import os
-import platform
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -24,11 +18,10 @@ from msgspec.structs import replace
 from golden.canonical import canonical_bytes
 from golden.clock import timestamp
 from golden.errors import FormatError, StoreError, UsageError
-from golden.event import FORMAT, Environment, RecordedSkill, RunEnd, RunStart, StepData, StepError
+from golden.event import FORMAT, RunEnd, RunStart, StepData, StepError
 from golden.recorder import Recorder, open_recorder
 from golden.recording import Record, Recording
 from golden.store import Store
-from golden.version import VERSION
 from golden.volatile import Volatile
 from replay import codes
 from replay.budget import DEFAULT_STEP_CEILING, Budget, Ceilings
@@ -36,6 +29,7 @@ from replay.checkpoints.contract import CheckpointStore
 from replay.controls import Controls
 from replay.driver import Driver, refuse_running_loop
 from replay.engine import Emit, Invoke, Outcome, run
+from replay.environment import recorded_environment
 from replay.frames import Failure
 from replay.interrupts import Interrupts
 from replay.live import LiveEffects
@@ -46,7 +40,6 @@ from replay.skill import SkillRegistry
 from replay.spec import Spec
 
 SEED_SCHEME = "aos-v1"
-_LOCKS = ("requirements.lock", "uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock", "requirements.txt")
 
 
 class Observer(Protocol):
@@ -165,7 +158,7 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
     start = RunStart(
         budget_snapshot=ceilings.budget(spec.budget_ceiling_cents).snapshot(),
         canonical=FORMAT,
-        environment=environment(spec, host),
+        environment=recorded_environment(spec, registry, host.environ),
         inputs=Raw(raw_inputs),
         policy=policy_for(registry, policy),
         redacted=[],
@@ -337,41 +330,3 @@ def check_inputs(spec: Spec, inputs: dict[str, Any]) -> bytes:
 def missing_skills(spec: Spec, registry: SkillRegistry) -> list[str]:
     """Return the skill ids that `spec` names and `registry` lacks, in the spec's order."""
     return list(dict.fromkeys(step.skill_id for step in spec.steps if registry.get(step.skill_id) is None))
-
-
-def recorded_skills(spec: Spec, registry: SkillRegistry) -> dict[str, RecordedSkill]:
-    """Return module, version and code hash of each skill of `spec` that `registry` has."""
-    used = (registry.get(skill_id) for skill_id in sorted({step.skill_id for step in spec.steps}))
-    return {
-        skill.id: RecordedSkill(code_hash=skill.code_hash(), module=skill.module, version=skill.version)
-        for skill in used
-        if skill is not None
-    }
-
-
-def environment(spec: Spec, host: Host) -> Environment:
-    """Return the machine and interpreter as a header tells them."""
-    environ = host.environ
-    return Environment(
-        cpu_count=os.cpu_count() or 0,
-        env=sorted(environ),
-        hash_seed=environ.get("PYTHONHASHSEED") or ("random" if sys.flags.hash_randomization else "0"),
-        locale=".".join(part or "C" for part in locale.getlocale()),
-        lock_hash=_lock_hash(),
-        platform=platform.platform(),
-        python=platform.python_version(),
-        skills=recorded_skills(spec, host.registry),
-        timezone=time.tzname[0],
-        version=VERSION,
-    )
-
-
-def _lock_hash() -> str | None:
-    for name in _LOCKS:
-        try:
-            # A FIFO of that name would wait for somebody to write.
-            if Path(name).is_file():
-                return hashlib.sha256(Path(name).read_bytes()).hexdigest()
-        except OSError:
-            continue
-    return None
