@@ -80,6 +80,7 @@ class Recorder:
         self._found_ended = begun.status is not None
         # After a line that was not written whole, nothing that follows would be good.
         self._whole = True
+        self._why = "an event before could not be written"
         self._writing = Lock()
 
     @property
@@ -212,13 +213,15 @@ class Recorder:
     def _refuse_broken(self) -> None:
         if not self._whole:
             raise StoreError(
-                f"run {self.run_id} is broken off: an event before could not be written",
+                f"run {self.run_id} is broken off: {self._why}",
                 hint=f"`golden resume {self.run_id}` goes on with it",
             )
 
     def _unwritable(self, error: OSError) -> StoreError:
+        # Whoever writes next may be heard first.
+        self._why = error.strerror or str(error)
         return StoreError(
-            f"run {self.run_id} cannot be written: {error.strerror or error}",
+            f"run {self.run_id} cannot be written: {self._why}",
             hint="what stands there stays valid up to its last whole line; free the disk, then"
             f" `golden resume {self.run_id}` goes on with it",
         )

@@ -17,9 +17,7 @@ from golden.errors import LimitError, NotCanonicalError
 from golden.event import MAX_LINE, StepError
 from replay import codes
 from replay.aos import AosError
-from replay.budget import DeniedError
 from replay.context import Context
-from replay.crew import LeftBehindError
 from replay.effects import Calls, UnrecordableError
 from replay.engine import Invoke, Outcome
 from replay.frames import MAX_MESSAGE, failure_of
@@ -51,6 +49,7 @@ class Attempt:
         # What an attempt sets in its context (decimal's precision) is gone after it, wherever it is made.
         self._variables = copy_context()
         self._pid = os.getpid()
+        self._given_up = False
 
     def make(self) -> Outcome:
         """Call the skill and return how that went; what ends the run (a lost disk, a divergence) is raised."""
@@ -62,22 +61,22 @@ class Attempt:
 
     def give_up(self) -> None:
         """Note that nobody waits for it any more: nothing that it still does counts, or enters the recording."""
+        self._given_up = True
         self._calls.give_up()
         self.request.allowance.close()
 
     def _outcome(self) -> Outcome:
         try:
             value = self._call()
-        except DeniedError as denied:
-            error = StepError(code=denied.code, location=None, message=str(denied), type="DeniedError")
-            return Outcome(None, error, final=True)
         except UnrecordableError as error:
             return _failed("UnrecordableError", str(error), error.location or self._skill.location())
-        except LeftBehindError:
-            raise
         except BaseException as error:  # a skill may raise anything, SystemExit too
             # Ours, and not one of the same kind that the skill made itself.
-            if error is self._calls.latched or (self._interrupts and self._interrupts.signum is not None):
+            denied = self.request.allowance.denied
+            if denied is not None and denied is error:
+                told = StepError(code=denied.code, location=None, message=str(denied), type="DeniedError")
+                return Outcome(None, told, final=True)
+            if error is self._calls.latched or self._given_up or (self._interrupts and self._interrupts.signum):
                 raise
             return _raised(error)
         return self._told(value)
