@@ -128,35 +128,51 @@ def open_store(settings: Settings, url: str | None) -> CheckpointStore:
 def all_runs(settings: Settings, url: str | None = None) -> Runs:
     """Return every run that a checkpoint or a golden file speaks of."""
     found = Runs()
-    glances: dict[str, Glance] = {}
+    glances = _glances(settings.directory, found)
     checkpoints: dict[str, Checkpoint] = {}
+    # Of runs that are sealed their files say everything: where nobody keeps checkpoints, none are missed.
+    ended = not found.missing and not found.bad and all(seen.sealed for seen in glances.values())
+    if ended and url is None and settings.keeps_no_checkpoints:
+        found.checkpoints = 0
+    else:
+        checkpoints = _checkpoints(settings, url, found)
+    found.rows = [row_of(glances.get(run_id), checkpoints.get(run_id)) for run_id in {*glances, *checkpoints}]
+    seen = {*glances, *(found.unclear)}
+    found.bad += _gone(settings.directory, [row for row in found.rows if row.run_id not in seen])
+    found.rows.sort(key=lambda row: (row.started_at or "", row.run_id), reverse=True)
+    return found
+
+
+def _glances(folder: str, found: Runs) -> dict[str, Glance]:
+    glances: dict[str, Glance] = {}
     try:
-        names = _stems(settings.directory)
-        found.files = len(names)
-        for stem in names:
-            try:
-                glances[stem] = glance(settings.directory, stem)
-            except StoreError as error:
-                found.bad.append(error)
-                found.unclear.add(stem)
+        names = _stems(folder)
     except GoldenError as error:
         found.missing.append(error)
+        return glances
+    found.files = len(names)
+    for stem in names:
+        try:
+            glances[stem] = glance(folder, stem)
+        except StoreError as error:
+            found.bad.append(error)
+            found.unclear.add(stem)
+    return glances
+
+
+def _checkpoints(settings: Settings, url: str | None, found: Runs) -> dict[str, Checkpoint]:
     try:
         store = open_store(settings, url)
         try:
             overview = store.overview(limit=_ALL)
         finally:
             store.close()
-        checkpoints = {one.run_id: one for one in overview.checkpoints}
-        found.checkpoints = len(checkpoints)
-        found.bad += overview.bad
     except GoldenError as error:
         found.missing.append(error)
-    found.rows = [row_of(glances.get(run_id), checkpoints.get(run_id)) for run_id in {*glances, *checkpoints}]
-    seen = {*glances, *(found.unclear)}
-    found.bad += _gone(settings.directory, [row for row in found.rows if row.run_id not in seen])
-    found.rows.sort(key=lambda row: (row.started_at or "", row.run_id), reverse=True)
-    return found
+        return {}
+    found.checkpoints = len(overview.checkpoints)
+    found.bad += overview.bad
+    return {one.run_id: one for one in overview.checkpoints}
 
 
 def row_of(seen: Glance | None, saved: Checkpoint | None) -> Row:

@@ -74,8 +74,9 @@ class _Found(msgspec.Struct):
 def inspect(session: Session, run: str | None, run_option: str | None, count: int, url: str | None) -> int:
     """Show all about one run: its golden file with the verdict on it, its checkpoint, its last events, what to do next.
 
-    Each half is shown where the other is missing or its database is down. Exits 0 if both could be read, 3 if the
-    golden file is not what was recorded, 4 if a half is missing, or nobody here can say what the file is worth.
+    Each half is shown where the other is missing or its database is down. Exits 0 if what there is to say could be
+    said, 3 if the golden file is not what was recorded, 4 if a half is missing that is needed (of a run that is sealed
+    its file says all), or nobody here can say what the file is worth.
     """
     settings, out = session.settings, session.out
     file = locate(only_run(run, run_option), settings.directory)
@@ -137,6 +138,10 @@ def _last(file: GoldenFile, directory: Directory, count: int, *, unverified: boo
 
 
 def _look_at_checkpoint(session: Session, found: _Found, url: str | None) -> None:
+    if url is None and session.settings.keeps_no_checkpoints and found.seen is not None and found.seen.sealed:
+        # Nobody keeps any, and of a run that is sealed its file says everything.
+        found.place = session.settings.checkpoints_shown
+        return
     store = open_store(session.settings, url)
     try:
         found.place = store.place

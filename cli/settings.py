@@ -212,6 +212,12 @@ class Settings:
         """The address of the checkpoints as it may be shown, whether it is one or not."""
         return masked(self.values["checkpoints"] or f"sqlite:///{os.path.join(self.directory, _DATABASE)}")
 
+    @property
+    def keeps_no_checkpoints(self) -> bool:
+        """Whether nobody has said where checkpoints are, and none are in the golden directory."""
+        path = path_of(self.checkpoints_shown)
+        return self.values["checkpoints"] is None and path is not None and is_absent(path)
+
     def use_checkpoints(self, url: str) -> None:
         """Keep checkpoints at that address, whatever else says where."""
         self._set("checkpoints", url, "--checkpoints")
