@@ -8,6 +8,7 @@ import errno
 import os
 import signal
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 # Every call of `os` that changes what is on the disk, as strace names the system calls that it comes to.
@@ -45,11 +46,22 @@ class Layer:
         n: which call, from 1; 0 for every call.
         log: a file that every call is written to as it comes, a name a line.
         only: the calls that count.
+        lasting: every call from the n-th on.
     """
 
-    def __init__(self, way: str = "log", n: int = 0, log: str = "", only: tuple[str, ...] = tuple(CALLS)) -> None:
-        self.way, self.n, self.only = way, n, only
+    def __init__(
+        self,
+        way: str = "log",
+        n: int = 0,
+        log: str = "",
+        only: tuple[str, ...] = tuple(CALLS),
+        *,
+        lasting: bool = False,
+    ) -> None:
+        self.way, self.n, self.only, self.lasting = way, n, only, lasting
         self.count = 0
+        # Threads write side by side: a number is taken in one step.
+        self._numbers = count(1)
         self.fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600) if log else -1
         self.real: dict[str, Callable[..., Any]] = {name: getattr(os, name) for name in CALLS}
         self.syncfs = ctypes.CDLL(None, use_errno=True).syncfs
@@ -79,10 +91,11 @@ class Layer:
         def call(*arguments: Any, **named: Any) -> Any:
             if not _changes(name, arguments):
                 return real(*arguments, **named)
-            self.count += 1
+            number = self.count = next(self._numbers)
             if self.fd >= 0:
                 self.real["write"](self.fd, f"{name}\n".encode())
-            if self.n not in {0, self.count} or self.way == "log":
+            struck = number >= self.n if self.lasting else self.n in {0, number}
+            if not struck or self.way == "log":
                 return real(*arguments, **named)
             return self._strike(name, real, *arguments, **named)
 
