@@ -16,7 +16,7 @@ from golden.keyring import Keyring
 from golden.recording import Record
 from golden.store import Store
 from golden.verdict import Verdict, verify
-from replay import Context, Divergence, Replay, SkillRegistry, Spec, record, replay
+from replay import Context, Divergence, Replay, SkillRegistry, Spec, codes, record, replay
 from replay.live import LiveEffects
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -65,6 +65,8 @@ class Lab:
         """Record a run as `r-1`, `r-2`, … with seed 7 unless told otherwise."""
         options = {"run_id": f"r-{len(self.opened) + 1}", "seed": 7, **options}
         self.opened.append(record(spec, registry, store=self.store, **options))
+        # Whatever a test records, and why ever it fails: the set of codes is closed.
+        assert codes_of(self.opened[-1]) <= codes.HINTS.keys()
         return self.opened[-1]
 
     def run(self, skill: Skill, **members: Any) -> Recording:
@@ -119,6 +121,13 @@ def ending(recording: Recording) -> RunEnd:
     """Return how a recording ended."""
     assert recording.end is not None
     return recording.end
+
+
+def codes_of(recording: Recording) -> set[str]:
+    """Return every code that a recording gives for a failure: of its steps, and of each of their attempts."""
+    steps = [event.data for event in recording.events() if isinstance(event.data, StepData)]
+    errors = [error for data in steps for error in (data.error, *(attempt.error for attempt in data.attempts)) if error]
+    return {error.code for error in errors} | {data.error_code for data in steps if data.error_code}
 
 
 def kinds(events: Iterator[Event]) -> list[str]:
