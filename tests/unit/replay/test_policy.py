@@ -1,16 +1,19 @@
 """Policy: what may not be run is not called, costs nothing and ends the run; decided by what would be executed."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import UNSET, structs
 
 from golden import Recording
-from golden.canonical import canonical_bytes
+from golden.canonical import canonical_bytes, decode
 from golden.errors import UsageError
 from golden.event import Data, RunStart
 from golden.recorder import open_recorder
-from replay import Context, SkillRegistry, Spec, replay
+from replay import Context, SkillRegistry, Spec, load_spec, replay
 from replay.budget import DeniedError
 from replay.policy import FORBIDDEN_PATTERNS, FORBIDDEN_SKILLS, MUTATING_METHODS, Policy
 from tests.unit.replay.conftest import Lab, ending, flow, only, records, skills, step
@@ -283,6 +286,131 @@ def test_text_made_to_wear_out_a_pattern_does_not() -> None:
 def test_pattern_that_is_none_is_refused_with_its_place() -> None:
     with pytest.raises(UsageError, match=r"forbidden pattern '\(': missing \), unterminated subpattern at position 0"):
         Policy(forbidden_patterns=["("])
+
+
+# Ids that look alike: a skill runs by the very id that a step gives, and is held to the rules by that id
+
+FORBIDDEN = [rule.replace("*", "run") for rule in FORBIDDEN_SKILLS]
+ALIKE: dict[str, Callable[[str], str]] = {
+    "space-after": lambda skill: f"{skill} ",
+    "space-before": lambda skill: f" {skill}",
+    "space-within": lambda skill: skill.replace(".", " ."),
+    "newline-after": lambda skill: f"{skill}\n",
+    "newline-before": lambda skill: f"\n{skill}",
+    "tab-after": lambda skill: f"{skill}\t",
+    "return-after": lambda skill: f"{skill}\r",
+    "no-break-space-after": lambda skill: f"{skill}\u00a0",
+    "zero-width-space-after": lambda skill: f"{skill}\u200b",
+    "zero-width-space-before": lambda skill: f"\u200b{skill}",
+    "zero-width-joiner-within": lambda skill: skill.replace(".", "\u200d."),
+    "word-joiner-within": lambda skill: skill.replace(".", ".\u2060"),
+    "byte-order-mark-before": lambda skill: f"\ufeff{skill}",
+    "soft-hyphen-within": lambda skill: f"{skill[0]}\u00ad{skill[1:]}",
+    "right-to-left-mark-after": lambda skill: f"{skill}\u200f",
+    "zero-byte-after": lambda skill: f"{skill}\0",
+    "full-stop-full-width": lambda skill: skill.replace(".", "\uff0e"),
+    "letter-full-width": lambda skill: chr(ord(skill[0]) + 0xFEE0) + skill[1:],
+    "capitalised": str.capitalize,
+    "upper": str.upper,
+    "capitalised-space-before": lambda skill: f" {skill.capitalize()}",
+}
+alike = pytest.mark.parametrize("other", list(ALIKE.values()), ids=ALIKE)
+
+
+def never(ctx: Context) -> None:
+    pytest.fail("a forbidden skill was run by a plan")
+
+
+@alike
+def test_no_plan_runs_a_forbidden_skill_by_an_id_that_looks_alike(lab: Lab, other: Callable[[str], str]) -> None:
+    registry = skills(**dict.fromkeys(FORBIDDEN, never), t=lambda _: 1)
+    for name in FORBIDDEN:
+        planned = flow(step("first", "t"), step("a", other(name), on_error="continue", **PLANNED))
+        assert Spec(planned).steps[1].skill_id == other(name) != name
+        with pytest.raises(UsageError) as refused:
+            lab.record(planned, registry, policy=Policy("permissive"))
+        # No skill is called so: the registry knows as little of white space and case as the rules are made to.
+        assert refused.value.problem == f"SKILL_NOT_FOUND: no skill {other(name)} is registered"
+    assert not lab.store.directory.exists()
+
+
+@alike
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_planned_step_is_rejected_or_runs_the_skill_of_its_very_id(
+    lab: Lab, other: Callable[[str], str], width: int
+) -> None:
+    ids = [other(name) for name in FORBIDDEN]
+    own: dict[str, Any] = {skill_id: lambda ctx: ["own", ctx._request.step.skill_id] for skill_id in ids}
+    registry = skills(**own, **dict.fromkeys(FORBIDDEN, never), t=lambda _: 1)
+    for name in ids:
+        planned = flow(step("first", "t"), step("a", name, depends_on=["first"], **PLANNED))
+        recording = lab.record(planned, registry, policy=Policy("permissive"), concurrency=width)
+        data = records(recording)[1].step
+        assert data.skill_id == name
+        if data.error:
+            assert (data.error_code, data.attempts) == ("SANDBOX_REJECTION", [])
+        else:
+            assert decode(data.output) == ["own", name]
+        assert replay(recording, registry).matched
+        # Whoever replays it without that skill runs no other in its place.
+        answer = replay(recording, skills(**dict.fromkeys(FORBIDDEN, never), t=lambda _: 1))
+        assert (answer.verdict, answer.steps_compared) == ("refused", 0)
+        assert answer.problem
+        assert answer.problem.startswith(f"SKILL_NOT_FOUND: no skill {name} for step a")
+
+
+@pytest.mark.parametrize("change", [str.upper, str.capitalize, str.title, str.swapcase])
+def test_case_is_no_way_past_a_rule(change: Callable[[str], str]) -> None:
+    for name in FORBIDDEN:
+        assert code(Policy("permissive"), skill=change(name), **PLANNED) == "SANDBOX_REJECTION"
+        assert code(Policy("permissive"), planner_output={"then": change(name)}) == "SANDBOX_REJECTION"
+
+
+@pytest.mark.parametrize("after", [" ", "\n", "\t", "\u200b", "\u00a0", "\0", ".x", "*"])
+def test_whatever_comes_after_it_the_beginning_of_an_id_is_forbidden_where_a_rule_says_so(after: str) -> None:
+    for rule in FORBIDDEN_SKILLS:
+        name = rule.removesuffix("*") + after
+        assert code(Policy("permissive"), skill=name, **PLANNED) == ("SANDBOX_REJECTION" if "*" in rule else None)
+
+
+@alike
+def test_a_disabled_skill_runs_by_no_other_id(lab: Lab, other: Callable[[str], str]) -> None:
+    name = "mail.send"
+    policy = Policy(disabled={name: "broken"})
+    with pytest.raises(UsageError, match="SKILL_NOT_FOUND"):
+        lab.record(flow(step("a", other(name))), skills(**{name: never}), policy=policy)
+    registry = skills(**{name: never, other(name): lambda _: "own"})
+    assert decode(only(lab.record(flow(step("a", other(name))), registry, policy=policy)).output) == "own"
+    assert only(lab.record(flow(step("a", name)), registry, policy=policy)).error_code == "POLICY_VIOLATION"
+
+
+@alike
+def test_a_mutating_skill_needs_its_key_by_its_very_id(lab: Lab, other: Callable[[str], str]) -> None:
+    name = "order.place"
+    registry = SkillRegistry()
+    registry.skill(name, mutating=True)(never)
+    with pytest.raises(UsageError, match="SKILL_NOT_FOUND"):
+        lab.record(flow(step("a", other(name))), registry)
+    registry.skill(other(name), mutating=True)(never)
+    for skill_id in (name, other(name)):
+        assert only(lab.record(flow(step("a", skill_id)), registry)).error_code == "POLICY_VIOLATION"
+
+
+@alike
+@pytest.mark.parametrize("suffix", [".json", ".yaml", ".toml"])
+def test_a_spec_file_gives_the_very_id_that_is_written(
+    tmp_path: Path, other: Callable[[str], str], suffix: str
+) -> None:
+    # A text in JSON, as long as it stays within the basic plane, is one in YAML and TOML too.
+    text = json.dumps(other("shell.run"))
+    if suffix == ".toml":
+        document = f'id = "f"\n[[steps]]\nid = "a"\nskill_id = {text}\n'
+    else:
+        document = f'{{"id": "f", "steps": [{{"id": "a", "skill_id": {text}}}]}}'
+    path = tmp_path / f"spec{suffix}"
+    path.write_text(document)
+    (found,) = load_spec(path).steps
+    assert found.skill_id == other("shell.run")
 
 
 # What is executed
