@@ -266,9 +266,6 @@ def test_a_disk_that_is_full_under_steps_side_by_side_loses_nothing_and_the_run_
     assert {0, 4, 5} < ended
 
 
-@pytest.mark.xfail(
-    strict=True, reason="whoever writes next is told that the run is broken off, and is heard first: nobody says why"
-)
 def test_a_full_disk_is_named_though_another_step_is_the_first_to_end_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

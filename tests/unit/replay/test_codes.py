@@ -173,9 +173,6 @@ def test_a_step_that_was_skipped_and_one_that_succeeded_have_no_code(lab: Lab) -
     assert codes_of(lab.run(lambda _: None)) == set()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a denial that a skill makes itself is believed: its code is recorded, whatever it is"
-)
 @pytest.mark.parametrize("width", [1, 2])
 @pytest.mark.parametrize("code", ["NONSENSE", codes.STEP_TIMEOUT, codes.POLICY_VIOLATION, codes.EMERGENCY_STOP])
 def test_a_skill_cannot_say_by_which_code_it_fails(lab: Lab, code: str, width: int) -> None:
