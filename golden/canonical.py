@@ -101,6 +101,11 @@ def derive_seed(base: int, index: int) -> int:
     return int(hashlib.sha256(f"{base}:{index}".encode()).hexdigest()[:16], 16)
 
 
+def path_seed(base: int, path: str) -> int:
+    """Return the seed of the step at `path` under scheme `path-v1`: 64 unsigned bits, equal for every attempt."""
+    return int(hashlib.sha256(f"{base}:{path}".encode()).hexdigest()[:16], 16)
+
+
 def pae(*parts: bytes) -> bytes:
     """Return the pre-authentication encoding of `parts`: no two different lists give the same bytes.
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from replay.checkpoints.sqlite import SqliteCheckpointStore
     from replay.context import Context
     from replay.controls import Controls
+    from replay.decorators import external, step
     from replay.divergence import Divergence
     from replay.effects import EffectError
     from replay.policy import Policy
@@ -30,6 +31,7 @@ _HOMES = {
     "checkpoints.sqlite": ("SqliteCheckpointStore",),
     "context": ("Context",),
     "controls": ("Controls",),
+    "decorators": ("external", "step"),
     "divergence": ("Divergence",),
     "effects": ("EffectError",),
     "policy": ("Policy",),
@@ -60,12 +62,14 @@ __all__ = [
     "SqliteCheckpointStore",
     "Step",
     "Terms",
+    "external",
     "fork",
     "load_spec",
     "record",
     "recover",
     "replay",
     "resume",
+    "step",
 ]
 
 

@@ -15,6 +15,7 @@ from replay.divergence import Diverged, Divergence, args_hash, in_call
 from replay.effects import CANCELLED, Calls, EffectError, UnrecordableError, caller, inside_event_loop
 from replay.engine import Invoke, Outcome
 from replay.functions import is_coroutine_function
+from replay.paths import is_nested
 
 # How long a replay waits for a call to be cancelled that was cancelled when it was recorded, in seconds.
 CANCEL_WITHIN = 60
@@ -23,13 +24,13 @@ CANCEL_WITHIN = 60
 class RecordedEffects:
     """The world as a recording remembers it; `record` gives the recorded step that a request is about."""
 
-    def __init__(self, record: Callable[[], Record]) -> None:
+    def __init__(self, record: Callable[[Invoke], Record]) -> None:
         self._record = record
 
     def begin(self, request: Invoke) -> Outcome | Calls:
         """See `Effects`; what its spec calls `external`, and what the clock ended, is answered whole."""
-        record = self._record()
-        if request.step.external or is_timed_out(record.step):
+        record = self._record(request)
+        if request.step.external or (is_timed_out(record.step) and not is_nested(request.step.id)):
             return answered(record.step)
         return _RecordedCalls(request, record.effects)
 

@@ -17,9 +17,9 @@ from golden.errors import LimitError, NotCanonicalError
 from golden.event import MAX_LINE, StepError
 from replay import codes
 from replay.aos import AosError
-from replay.context import Context
 from replay.effects import Calls, UnrecordableError
 from replay.engine import Invoke, Outcome
+from replay.flow import Flow, HaltedError, Scope
 from replay.frames import MAX_MESSAGE, failure_of
 
 if TYPE_CHECKING:
@@ -32,18 +32,18 @@ MAX_OUTPUT = MAX_LINE - (1 << 20)
 
 
 class Attempt:
-    """One call of `skill`; `start` is the run's recorded start, `loops` await what is to be awaited.
+    """One call of `skill`; `flow` is its run's, `loops` await what is to be awaited.
 
     `interrupts` may break into it, None where another thread than the main one makes it.
     """
 
     def __init__(
-        self, skill: Skill, request: Invoke, calls: Calls, start: str, loops: Loops, interrupts: Interrupts | None
+        self, skill: Skill, request: Invoke, calls: Calls, flow: Flow, loops: Loops, interrupts: Interrupts | None
     ) -> None:
         self.request = request
         self._skill = skill
         self._calls = calls
-        self._start = start
+        self._scope = Scope(flow, request, calls)
         self._loops = loops
         self._interrupts = interrupts
         # What an attempt sets in its context (decimal's precision) is gone after it, wherever it is made.
@@ -72,6 +72,8 @@ class Attempt:
             return _failed("UnrecordableError", str(error), error.location or self._skill.location())
         except BaseException as error:  # a skill may raise anything, SystemExit too
             # Ours, and not one of the same kind that the skill made itself.
+            if isinstance(error, HaltedError) and error is self._calls.latched:
+                return error.outcome
             denied = self.request.allowance.denied
             if denied is not None and denied is error:
                 told = StepError(code=denied.code, location=None, message=str(denied), type="DeniedError")
@@ -84,8 +86,8 @@ class Attempt:
     def _call(self) -> Any:
         skill, interrupts, request = self._skill, self._interrupts, self.request
         try:
-            with interrupts.let_in() if interrupts else nullcontext():
-                value = skill.function(Context(request, self._start, self._calls))
+            with interrupts.let_in() if interrupts else nullcontext(), self._scope.entered():
+                value = skill.function(self._scope.context)
                 return self._loops.run(value) if skill.is_async and hasattr(value, "__await__") else value
         finally:
             # What happened outside counts, whatever the skill made of it.
@@ -101,6 +103,7 @@ class Attempt:
             if request.allowance.denied:
                 raise request.allowance.denied
             self._calls.finish(skill.location)
+            self._scope.close()
 
     def _told(self, value: Any) -> Outcome:
         """Return the outcome of an attempt that returned `value`."""

@@ -95,10 +95,11 @@ class Budget:
 class Allowance:
     """What one step may spend over all its attempts, and what it has spent: `spent` is None until it says so."""
 
-    __slots__ = ("_budget", "_closed", "ceiling", "denied", "spent")
+    __slots__ = ("_budget", "_closed", "above", "ceiling", "denied", "spent")
 
-    def __init__(self, budget: Budget, ceiling: int) -> None:
+    def __init__(self, budget: Budget, ceiling: int, above: Allowance | None = None) -> None:
         self._budget = budget
+        self.above = above
         self.ceiling = ceiling
         self.spent: int | None = None
         self._closed = False
@@ -109,6 +110,10 @@ class Allowance:
         further = Allowance(self._budget, self.ceiling)
         further.spent = self.spent
         return further
+
+    def nested(self) -> Allowance:
+        """Return the allowance of a step that this one calls: what it spends is spent by both."""
+        return Allowance(self._budget, self.ceiling, self)
 
     def check(self, cents: int) -> None:
         """Raise DeniedError where a total of `cents` for the step would go over a ceiling."""
@@ -130,8 +135,13 @@ class Allowance:
         with self._budget.spending:
             if self._closed:
                 raise UsageError("ctx.spend of a step that has ended", hint="use the Context of the step that runs")
-            self.check((self.spent or 0) + cents)
-            self.spent = (self.spent or 0) + cents
+            everyone = [self]
+            while (above := everyone[-1].above) is not None:
+                everyone.append(above)
+            top = everyone[-1]
+            top.check((top.spent or 0) + cents)
+            for each in everyone:
+                each.spent = (each.spent or 0) + cents
 
     def close(self) -> None:
         """Let nothing more be spent: what is in `spent` from now on is what is charged."""

@@ -17,6 +17,7 @@ from replay.attempt import Attempt
 from replay.crew import Crew
 from replay.effects import Effects, Limit, inside_event_loop
 from replay.engine import Emit, Engine, Invoke, Outcome, StoppedError, Wait
+from replay.flow import Flow, active
 from replay.loops import Loops
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Driver:
 
     Args:
         registry: has every skill that is invoked.
-        start: the run's recorded start, for `Context.now`.
+        flow: what the run's steps share with those that they call.
         width: how many steps may be under way at a time; the engine must be given the same.
     """
 
@@ -66,14 +67,14 @@ class Driver:
         effects: Effects,
         sink: Sink,
         interrupts: Interrupts,
-        start: str,
+        flow: Flow,
         width: int = 1,
     ) -> None:
         self._registry = registry
         self._effects = effects
         self._sink = sink
         self._interrupts = interrupts
-        self._start = start
+        self._flow = flow
         self._side_by_side = width > 1
         self._loops = Loops()
         self._crew: Crew | None = None
@@ -81,6 +82,10 @@ class Driver:
 
     def drive(self, engine: Engine) -> None:
         """Carry out `engine`; what sink and effects raise (a divergence, a full disk) ends it and is passed on."""
+        with active(self._flow):
+            self._drive(engine)
+
+    def _drive(self, engine: Engine) -> None:
         try:
             request = next(engine)
             while True:
@@ -135,12 +140,12 @@ class Driver:
             raise UsageError(f"SKILL_NOT_FOUND: no skill {request.step.skill_id}", hint="load the module that has it")
         limit = self._effects.limit(request)
         if limit is None and not self._side_by_side:
-            return Attempt(skill, request, answer, self._start, self._loops, self._interrupts).make()
+            return Attempt(skill, request, answer, self._flow, self._loops, self._interrupts).make()
         if limit is not None and limit.seconds <= 0:
             return Outcome(None, limit.error, final=True, untried=True)
         if self._crew is None:
             self._crew = Crew(at_end=self._loops.close, wake=self._loops.leave)
-        job.attempt = Attempt(skill, request, answer, self._start, self._loops, None)
+        job.attempt = Attempt(skill, request, answer, self._flow, self._loops, None)
         job.limit, job.began = limit, time.monotonic()
         self._jobs[request.index] = job
         self._crew.begin(request.index, job.attempt.make)

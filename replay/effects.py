@@ -111,17 +111,21 @@ class Calls:
 
     def number(self, name: object) -> int:
         """Return the number of a call that starts now; raises where none may start any more."""
-        self.refuse_child(name)
+        self.refuse_ended(f"external call {name!r}")
+        return next(self._numbers)
+
+    def refuse_ended(self, what: str) -> None:
+        """Raise where nothing may start any more in the step."""
+        self.refuse_child(what)
         if self.latched:
             raise self.latched
         if self._left:
-            raise UnrecordableError(f"external call {name!r} of a step that has ended", caller())
-        return next(self._numbers)
+            raise UnrecordableError(f"{what} of a step that has ended", caller())
 
-    def refuse_child(self, name: object) -> None:
+    def refuse_child(self, what: str) -> None:
         """Raise where a process that the skill forked asks: the file is its parent's."""
         if os.getpid() != self._pid:
-            raise UnrecordableError(f"external call {name!r} in a forked process; make it in the step's own", caller())
+            raise UnrecordableError(f"{what} in a forked process; make it in the step's own", caller())
 
     def encoded(self, name: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, bytes]:
         """Return the canonical bytes of a call's arguments; latches what no recording can hold."""

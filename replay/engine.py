@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from golden.canonical import canonical_bytes, decode, derive_seed, output_hash, sha256_hex
+from golden.canonical import canonical_bytes, decode, derive_seed, output_hash, path_seed, sha256_hex
 from golden.errors import FormatError, LimitError
 from golden.event import Attempt, RunEnd, StepData, StepError
 from golden.volatile import Volatile
@@ -26,6 +26,8 @@ from replay.reference import RUN_INPUTS
 from replay.retry import delay_ms, retries
 from replay.spec import MAX_INPUTS, Spec, Step
 
+# How a step's seed comes of the run's: by its index in the spec, or by the path of calls that leads to it.
+INDEXED, BY_PATH = "aos-v1", "path-v1"
 _NULL = Raw(b"null")
 
 
@@ -134,14 +136,16 @@ def run(  # noqa: PLR0913  one parameter for each thing that a run is determined
     policy: Policy,
     versions: Mapping[str, str],
     volatile: Volatile,
+    scheme: str = INDEXED,
     order: Order | None = None,
     width: int = 1,
 ) -> Engine:
     """Return the course of one run of `spec`; `inputs` are canonical bytes, `versions` the skills' by id.
 
-    At most `width` steps are under way at a time; `order` says which begins next.
+    `scheme` says how a step's seed comes of the run's, by its index or by its path. At most `width` steps are under
+    way at a time; `order` says which begins next.
     """
-    course = _Course(spec, seed, decode(inputs), budget, policy)
+    course = _Course(spec, seed, scheme, decode(inputs), budget, policy)
     order = order or Order()
     while (index := course.choose(order, width)) is not None or course.under_way:
         try:
@@ -205,13 +209,14 @@ class _Current(msgspec.Struct):
 class _Course:
     """What a run has come to so far: which steps may begin, outputs while somebody needs them, hashes, cost."""
 
-    def __init__(self, spec: Spec, seed: int, run_inputs: Any, budget: Budget, policy: Policy) -> None:
+    def __init__(self, spec: Spec, seed: int, scheme: str, run_inputs: Any, budget: Budget, policy: Policy) -> None:
         self.status = "completed"
         self.under_way: dict[int, _Current] = {}
         self.again: list[int] = []
         self._ending = False
         self._spec = spec
         self._seed = seed
+        self._scheme = scheme
         self._run_inputs = run_inputs
         self._budget = budget
         self._policy = policy
@@ -260,7 +265,7 @@ class _Course:
             0,
             resolved,
             sha256_hex(resolved),
-            derive_seed(self._seed, index),
+            derive_seed(self._seed, index) if self._scheme == INDEXED else path_seed(self._seed, step.id),
             {} if refused else self._outputs_for(index),
             allowance,
             waited_ms=self._waited_before(index),

@@ -241,7 +241,7 @@ class LiveCalls(Calls):
         digest: str | None,
         error: event.EffectError | None = None,
     ) -> None:
-        self.refuse_child(asked[0])
+        self.refuse_child(f"external call {asked[0]!r}")
         with self._world.interrupts.held(), self._lock:
             if self._left or number not in self._under_way:
                 raise UnrecordableError(f"external call {asked[0]!r} came back after its step ended", None)

@@ -18,6 +18,7 @@ from replay.divergence import args_hash
 from replay.effects import CANCELLED, Calls, Limit, UnrecordableError
 from replay.engine import Invoke, Order, Outcome, StoppedError, run, take
 from replay.live import LiveCalls, LiveEffects
+from replay.paths import Paths, is_nested
 from replay.policy import Policy
 from replay.spec import Spec
 
@@ -45,11 +46,26 @@ class Past:
         pending: Mapping[int, list[EffectData]] | None = None,
         begun: Iterable[int] = (),
     ) -> None:
-        self.records = {record.step.index: record for record in written}
+        everything = list(written)
+        self.records = {record.step.index: record for record in everything if not is_nested(record.step.step_id)}
         self.written = frozenset(self.records)
         self.records |= {record.step.index: record for record in carried if record.step.index not in self.written}
         self.pending = dict(pending or {})
         self._begun = frozenset(begun)
+        # Steps that steps called are run again with these, as part of them: what they asked was answered.
+        self._nested = [record for record in everything if is_nested(record.step.step_id)]
+        self.pending |= {record.step.index: record.effects for record in self._nested}
+
+    def paths(self, first: int) -> Paths:
+        """Return the paths of steps that were called by steps that are under way; `first` is the first index free."""
+        paths = Paths(first)
+        for record in self._nested:
+            paths.add(record.step.step_id, record.step.index, record.step.input_hash)
+        known = {record.step.index for record in self._nested}
+        for index, effects in self.pending.items():
+            if index not in known and effects:
+                paths.add(effects[0].step_id, index, None)
+        return paths
 
     def __contains__(self, index: int) -> bool:
         return index in self.records
@@ -79,7 +95,11 @@ def under_way(events: Iterable[Event]) -> dict[int, list[EffectData]]:
     for event in events:
         if isinstance(event.data, EffectData):
             found.setdefault(event.data.index, {})[event.data.attempt, event.data.call] = event.data
-        elif isinstance(event.data, StepData):
+        elif isinstance(event.data, StepData) and not is_nested(event.data.step_id):
+            # With it, the steps that it called have come to their end.
+            ended = f"{event.data.step_id}/"
+            for index in [n for n, calls in found.items() if next(iter(calls.values())).step_id.startswith(ended)]:
+                del found[index]
             found.pop(event.data.index, None)
     return {index: [calls[key] for key in sorted(calls)] for index, calls in found.items()}
 

@@ -6,13 +6,15 @@ Takes only what has verified, writes nothing, and asks the world nothing.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from importlib import import_module
+from threading import Lock
 from typing import Any, Literal, Protocol
 
 import msgspec
 
-from golden.canonical import canonical_bytes, decode
+from golden.canonical import canonical_bytes, decode, path_seed
 from golden.errors import GoldenError, UsageError
 from golden.event import RunEnd, StepData
 from golden.recording import Record, Recording
@@ -22,13 +24,15 @@ from replay.budget import Budget
 from replay.codes import EMERGENCY_STOP, STOPPED_FROM_OUTSIDE
 from replay.divergence import Diverged, Divergence, after_step, at_end, before_step, in_start
 from replay.driver import Driver, refuse_running_loop
-from replay.engine import AsRecorded, Emit, Invoke, Outcome, run
+from replay.effects import caller
+from replay.engine import INDEXED, AsRecorded, Emit, Invoke, Outcome, run
 from replay.environment import recorded_skills
+from replay.flow import Flow, HaltedError
 from replay.frames import Failure
 from replay.interrupts import Interrupts
+from replay.paths import Paths, is_nested
 from replay.policy import Policy
-from replay.runner import SEED_SCHEME
-from replay.skill import SkillRegistry
+from replay.skill import Skill, SkillRegistry
 from replay.spec import Spec
 
 
@@ -70,23 +74,24 @@ class _HaltedError(BaseException):
 
 def replay(
     recording: Recording,
-    registry: SkillRegistry,
+    registry: SkillRegistry | Callable[..., Any],
     spec: Spec | Mapping[str, Any] | None = None,
     *,
     inputs: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
 ) -> Replay:
-    """Replay `recording` with the skills of `registry` and compare it with `spec`, by default the recorded one.
+    """Replay `recording` with the skills of `registry`, or a function's, and compare it with `spec`.
 
-    External calls are answered from the recording. Budget ceilings, seed, volatile paths and, unless given, inputs are
-    the recorded ones. The first divergence ends the replay.
+    `spec` is the recorded one by default. External calls are answered from the recording. Budget ceilings, seed,
+    volatile paths and, unless given, inputs are the recorded ones. The first divergence ends the replay.
 
     Raises:
         TamperedError: the file changed since it was verified.
     """
     given = spec if isinstance(spec, Spec) or spec is None else Spec(dict(spec))
     source = f"current {given.source}" if given else "from the recording"
-    return _Replayer(recording, registry, given, source, observer).replay(inputs)
+    skills = registry if isinstance(registry, SkillRegistry) else import_module("replay.plain").registry_of(registry)
+    return _Replayer(recording, skills, given, source, observer).replay(inputs)
 
 
 class _Replayer:
@@ -109,6 +114,10 @@ class _Replayer:
         self.records: Iterator[Record | RunEnd] = iter(())
         self.current: Record | RunEnd | None = None
         self.begun: int | None = None
+        # Steps that steps called, by index: their lines come before that of the step which the spec names.
+        self.nested: dict[int, Record] = {}
+        self.paths = Paths(0)
+        self.emitting = Lock()
 
     def replay(self, inputs: Mapping[str, Any] | None) -> Replay:
         """Return the answer."""
@@ -183,8 +192,48 @@ class _Replayer:
         # Equal but for volatile places: later steps are given what the recorded ones were given.
         return bytes(recorded.output) if recorded.success else None
 
-    def record(self) -> Record:
-        """Return the recorded step that is under way."""
+    def identify(self, parent: Invoke, name: str, inputs: bytes, input_hash: str) -> tuple[str, int]:
+        """See `Nesting`: which recorded step it is, compared with what it is given."""
+        found = self.paths.take(parent.step.id, name, input_hash)
+        if found is None:
+            error = self.current.step.error if isinstance(self.current, Record) else None
+            if error and error.code == EMERGENCY_STOP:
+                # It was stopped from outside here.
+                raise HaltedError(Outcome(None, error, final=True))
+            raise Diverged(Divergence("step", parent.step.id, parent.index, "", None, name, caller(), kind="added"))
+        path, index = found
+        recorded = self.nested[index].step
+        seed = path_seed(self.recording.start.seed, path)
+        unlike = before_step(recorded, index, seed, inputs, input_hash)
+        if unlike is not None:
+            raise Diverged(msgspec.structs.replace(unlike, location=caller()))
+        return path, index
+
+    def emit_nested(self, event: Emit, skill: Skill) -> None:
+        """See `Nesting`."""
+        data = event.data
+        if isinstance(data, RunEnd):
+            raise TypeError("no step is the end of a run")
+        failed_at = event.failure.location if event.failure else None
+        found = after_step(self.nested[data.index].step, data, self.volatile, skill.location, failed_at)
+        with self.emitting:
+            self.answer.steps_compared += 1
+            if self.observer:
+                self.observer.step(data, found, event.failure)
+            if found:
+                self.answer.failure = event.failure
+                raise Diverged(found)
+
+    def close(self, parent: Invoke) -> None:
+        """See `Nesting`: a recorded step that was not called is a divergence."""
+        left = self.paths.left_of(parent.step.id)
+        if left is not None:
+            raise Diverged(Divergence("step", *left, "", left[0].rpartition("/")[2], None, kind="removed"))
+
+    def record(self, request: Invoke) -> Record:
+        """Return the recorded step that a request is about."""
+        if is_nested(request.step.id):
+            return self.nested[request.index]
         if not isinstance(self.current, Record):
             raise TypeError("no step is under way")
         return self.current
@@ -193,11 +242,13 @@ class _Replayer:
         start = self.recording.start
         self.records = self.recording.records()
         self.volatile.hash_inputs(inputs)
+        budget = Budget.restored(start.budget_snapshot)
         engine = run(
             self.spec,
             seed=start.seed,
             inputs=inputs,
-            budget=Budget.restored(start.budget_snapshot),
+            scheme=start.seed_scheme,
+            budget=budget,
             policy=self.policy,
             versions={skill.id: skill.version for skill in self.registry},
             volatile=self.volatile,
@@ -205,7 +256,8 @@ class _Replayer:
         )
         with Interrupts() as interrupts:
             effects = RecordedEffects(self.record)
-            driver = Driver(self.registry, effects, self, interrupts, self.recording.timestamp)
+            flow = Flow(start.seed, self.recording.timestamp, self.volatile, budget, effects, self)
+            driver = Driver(self.registry, effects, self, interrupts, flow)
             try:
                 driver.drive(engine)
             except _HaltedError:
@@ -244,9 +296,6 @@ class _Replayer:
 
     def _refuse_what_cannot_run(self) -> None:
         start = self.recording.start
-        if start.seed_scheme != SEED_SCHEME:
-            scheme = start.seed_scheme
-            raise UsageError(f"seed scheme {scheme} is not supported", hint="replay it with a newer version")
         for step in self.spec.steps:
             if step.external or self.registry.get(step.skill_id):
                 continue
@@ -258,15 +307,20 @@ class _Replayer:
             )
 
     def _steps_recorded(self) -> int:
-        if self.end is None or self.end.status == "completed":
+        if self.recording.start.seed_scheme == INDEXED and (self.end is None or self.end.status == "completed"):
             return self.end.steps_completed if self.end else 0
         steps = (record.step for record in self.recording.records() if isinstance(record, Record))
         return sum(step.error_code != EMERGENCY_STOP for step in steps)
 
     def _peek(self) -> Record | RunEnd | None:
         """Return what the recording holds next."""
-        if self.current is None:
-            self.current = next(self.records, None)
+        while self.current is None:
+            found = next(self.records, None)
+            if not isinstance(found, Record) or not is_nested(found.step.step_id):
+                self.current = found
+                break
+            self.nested[found.step.index] = found
+            self.paths.add(found.step.step_id, found.step.index, found.step.input_hash)
         return self.current
 
     def _upcoming(self) -> int | None:

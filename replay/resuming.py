@@ -30,7 +30,6 @@ from replay.past import Past, carried_over, recorded, under_way
 from replay.policy import Policy
 from replay.progress import Progress, Saving, Sealed, Written, refuse_ahead
 from replay.runner import (
-    SEED_SCHEME,
     Course,
     Host,
     begin,
@@ -150,8 +149,6 @@ def _spec(start: RunStart) -> Spec:
     document = decode(start.spec)
     if document is None:
         raise UsageError("the recording has no spec", hint="it was imported from a format that stores none")
-    if start.seed_scheme != SEED_SCHEME:
-        raise UsageError(f"seed scheme {start.seed_scheme} is not supported", hint="use a newer version")
     return Spec(document, source="the recording")
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import secrets
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from threading import Lock
 from typing import Any, Protocol
 
 import msgspec
@@ -28,18 +30,17 @@ from replay.budget import DEFAULT_STEP_CEILING, Budget, Ceilings
 from replay.checkpoints.contract import CheckpointStore
 from replay.controls import Controls
 from replay.driver import Driver, refuse_running_loop
-from replay.engine import Emit, Invoke, Outcome, run
+from replay.engine import BY_PATH, INDEXED, Emit, Invoke, Outcome, run
 from replay.environment import recorded_environment
+from replay.flow import Flow, HaltedError
 from replay.frames import Failure
 from replay.interrupts import Interrupts
 from replay.live import LiveEffects
 from replay.past import Past, ResumedEffects
 from replay.policy import Policy
 from replay.progress import Progress, Saving
-from replay.skill import SkillRegistry
+from replay.skill import Skill, SkillRegistry
 from replay.spec import Spec
-
-SEED_SCHEME = "aos-v1"
 
 
 class Observer(Protocol):
@@ -98,8 +99,8 @@ class Host(msgspec.Struct):
 
 
 def record(  # noqa: PLR0913  one parameter per choice a run has; all but two have defaults
-    spec: Spec | Mapping[str, Any],
-    registry: SkillRegistry,
+    spec: Spec | Mapping[str, Any] | Callable[..., Any],
+    registry: SkillRegistry | None = None,
     *,
     store: Store,
     run_id: str | None = None,
@@ -121,8 +122,8 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
     the run ended. SIGINT and SIGTERM end it with status `aborted`, sealed, and are then delivered.
 
     Args:
-        spec: the document, checked or not.
-        registry: the skills.
+        spec: the document, checked or not, or a function: what it calls by `@step` and `@external` is recorded.
+        registry: the skills; those of a function are its own.
         store: where the golden file goes.
         run_id: how it is called there.
         seed: any integer.
@@ -142,7 +143,7 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
         KeyringError: there is no key to sign with.
         StoreError: the file or its checkpoint cannot be written; what stands there stays valid as far as it goes.
     """
-    spec = spec if isinstance(spec, Spec) else Spec(dict(spec))
+    spec, registry, scheme = _what(spec, registry, inputs or {})
     raw_inputs = check_inputs(spec, {} if inputs is None else dict(inputs))
     saving = checkpoints if isinstance(checkpoints, Saving) or checkpoints is None else Saving(checkpoints)
     host = Host(registry, store, saving, controls, environ or {}, observer, concurrency)
@@ -163,13 +164,23 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
         policy=policy_for(registry, policy),
         redacted=[],
         seed=base,
-        seed_scheme=SEED_SCHEME,
+        seed_scheme=scheme,
         spec=Raw(spec.raw),
         spec_hash=spec.hash,
         spec_id=spec.id,
         volatile=rules,
     )
     return begin(host, run_id, spec, start)
+
+
+def _what(
+    given: Spec | Mapping[str, Any] | Callable[..., Any], registry: SkillRegistry | None, inputs: Mapping[str, Any]
+) -> tuple[Spec, SkillRegistry, str]:
+    """Return spec, skills and seed scheme of what is to be run."""
+    if isinstance(given, Spec | Mapping):
+        return given if isinstance(given, Spec) else Spec(dict(given)), registry or SkillRegistry(), INDEXED
+    plain = import_module("replay.plain")
+    return plain.spec_of(given, inputs), plain.registry_of(given), BY_PATH
 
 
 def begin(host: Host, run_id: str, spec: Spec, start: RunStart, past: Past | None = None) -> Recording:
@@ -217,11 +228,13 @@ def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bo
         host.observer.note(words)
     volatile = Volatile(start.volatile)
     volatile.hash_inputs(start.inputs)
+    budget = Budget.restored(start.budget_snapshot)
     engine = run(
         course.spec,
         seed=start.seed,
+        scheme=start.seed_scheme,
         inputs=bytes(start.inputs),
-        budget=Budget.restored(start.budget_snapshot),
+        budget=budget,
         policy=Policy.restored(start.policy),
         versions=host.versions,
         volatile=volatile,
@@ -232,7 +245,8 @@ def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bo
     goes_on = course.past.records or course.past.pending or not live
     effects = ResumedEffects(course.past, world if live else None) if goes_on else world
     sink = _Writing(host, course, volatile, progress, live=live)
-    Driver(host.registry, effects, sink, interrupts, course.started, host.width).drive(engine)
+    flow = Flow(start.seed, course.started, volatile, budget, effects, sink)
+    Driver(host.registry, effects, sink, interrupts, flow, host.width).drive(engine)
     recorder.seal()
     if progress is not None and sink.end is not None:
         progress.end(sink.end)
@@ -254,15 +268,40 @@ class _Writing:
         self._controls = host.controls
         self._observer = host.observer
         self._progress = progress
+        self._interrupts = course.interrupts
+        self._paths = course.past.paths(len(course.spec.steps))
+        self._emitting = Lock()
         self.end: RunEnd | None = None
 
     def begin(self, request: Invoke) -> Outcome | None:
         """See `Sink`: what is recorded already is not begun, so nothing can stop it."""
-        halt = self._controls.halt() if self._controls and request.index not in self._past else None
+        return None if request.index in self._past else self._halted(untried=True)
+
+    def identify(self, parent: Invoke, name: str, inputs: bytes, input_hash: str) -> tuple[str, int]:  # noqa: ARG002  for those that compare
+        """See `Nesting`; one that was recorded before the run was killed keeps its path."""
+        halted = self._halted(untried=False)
+        if halted is not None:
+            raise HaltedError(halted)
+        return self._paths.take(parent.step.id, name, input_hash) or self._paths.new(parent.step.id, name)
+
+    def emit_nested(self, event: Emit, skill: Skill) -> None:  # noqa: ARG002  for those that compare
+        """See `Nesting`."""
+        if isinstance(event.data, RunEnd):
+            raise TypeError("no step is the end of a run")
+        with self._interrupts.held(), self._emitting:
+            self._recorder.write(event.data, event.duration_us)
+            if self._observer:
+                self._observer.step(event.data, event.failure)
+
+    def close(self, parent: Invoke) -> None:
+        """See `Nesting`: whatever it called is written."""
+
+    def _halted(self, *, untried: bool) -> Outcome | None:
+        halt = self._controls.halt() if self._controls else None
         if halt is None:
             return None
         error = StepError(code=codes.EMERGENCY_STOP, location=None, message=halt.problem, type="Halt")
-        return Outcome(None, error, final=True, untried=True)
+        return Outcome(None, error, final=True, untried=untried)
 
     def emit(self, event: Emit) -> None:
         """See `Sink`."""

@@ -18,7 +18,6 @@ from golden.recorder import open_recorder
 from golden.store import GoldenFile
 from replay import Context, Divergence, Replay, SkillRegistry, Spec, record, replay
 from replay.frames import Failure
-from replay.runner import SEED_SCHEME
 from tests import runs
 from tests.unit.replay.conftest import ROOT, Lab, Skill, def_line, effects, flow, here, records, skills, step
 
@@ -548,12 +547,6 @@ def test_recording_without_a_spec_is_refused(lab: Lab, recorded: Recording, spec
     recording = forged(lab, recorded, changing(RunStart, spec=Raw(b"null"), spec_hash=None, spec_id=None))
     answer = replay(recording, three(), spec)
     assert refused(answer)[0] == "the recording has no spec"
-
-
-def test_recording_of_another_seed_scheme_is_refused(lab: Lab, recorded: Recording) -> None:
-    assert SEED_SCHEME == "aos-v1"
-    recording = forged(lab, recorded, changing(RunStart, seed_scheme="path-v1"))
-    assert refused(replay(recording, three()))[0] == "seed scheme path-v1 is not supported"
 
 
 def test_recorded_spec_of_a_later_version_is_refused_by_name(lab: Lab, recorded: Recording) -> None:

@@ -1,0 +1,238 @@
+"""Flow: steps that call steps: where the call that runs now stands in its run, and what becomes of it.
+
+One for every way to drive a run. Which recorded step a call is, and where its event goes, is the sink's business.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import UNSET, Raw
+
+from golden.canonical import path_seed, sha256_hex
+from golden.event import Attempt, StepData, StepError
+from replay import codes
+from replay.budget import Budget, DeniedError
+from replay.context import Context
+from replay.crew import LeftBehindError
+from replay.effects import ENDS, Calls, UnrecordableError, caller
+from replay.engine import Emit, Invoke, Outcome
+from replay.executors import carried
+from replay.frames import MAX_MESSAGE, Failure, failure_of
+from replay.spec import Step
+
+if TYPE_CHECKING:
+    from golden.volatile import Volatile
+    from replay.effects import Effects
+    from replay.skill import Skill
+
+VERSION = "1"
+_active: list[Flow] = []
+_NULL = Raw(b"null")
+_OUTSIDE = object()
+# None where nobody has said anything: a thread that was started without its starter's context.
+_running: ContextVar[Scope | object | None] = ContextVar("running", default=None)
+
+
+class Nesting(Protocol):
+    """Where the events of nested steps go: written, or compared."""
+
+    def identify(self, parent: Invoke, name: str, inputs: bytes, input_hash: str) -> tuple[str, int]:
+        """Return path and index of the step that `parent` calls now; raises what ends the run there."""
+
+    def emit_nested(self, event: Emit, skill: Skill) -> None:
+        """Take the event of a nested step, from whichever thread."""
+
+    def close(self, parent: Invoke) -> None:
+        """Take note that `parent` calls no more steps; raises where it should have."""
+
+
+class Flow:
+    """What all nested steps of a run have in common; `seed` is the run's, `start` when it started, as recorded."""
+
+    def __init__(
+        self, seed: int, start: str, volatile: Volatile, budget: Budget, effects: Effects, nesting: Nesting
+    ) -> None:
+        self.seed = seed
+        self.start = start
+        self.volatile = volatile
+        self.budget = budget
+        self.effects = effects
+        self.nesting = nesting
+
+
+class HaltedError(BaseException):
+    """Ends a step from within, before another that it would call: `outcome` is how."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.error.message if outcome.error else "")
+        self.outcome = outcome
+
+
+class Scope:
+    """A step that runs, as the code in it sees it; `above` is the one that called it, None for one of the spec's."""
+
+    def __init__(self, flow: Flow, request: Invoke, calls: Calls, above: Scope | None = None) -> None:
+        self.request = request
+        self.calls = calls
+        self.context = Context(request, flow.start, calls)
+        self._flow = flow
+        self._above = above
+        self.root: Scope = above.root if above else self
+        self._under_way: dict[int, str] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make it the step that runs, in this thread or task and in the tasks that they start."""
+        token = _running.set(self)
+        try:
+            yield
+        finally:
+            _running.reset(token)
+
+    def begin(self, name: str, inputs: bytes) -> Scope:
+        """Return the step that this one calls now; `inputs` are canonical bytes."""
+        self.calls.refuse_ended(f"step {name!r}")
+        digest = sha256_hex(inputs)
+        try:
+            path, index = self._flow.nesting.identify(self.request, name, inputs, digest)
+        except BaseException as error:
+            self.fail(error)
+            raise
+        request = Invoke(
+            Step(id=path, skill_id=name),
+            index,
+            0,
+            inputs,
+            digest,
+            path_seed(self._flow.seed, path),
+            {},
+            self.request.allowance.nested(),
+            waited_ms=self.request.waited_ms,
+        )
+        calls = self._flow.effects.begin(request)
+        if isinstance(calls, Outcome):
+            raise TypeError("a nested step is not answered whole")
+        with self._lock:
+            self._under_way[index] = path
+        return Scope(self._flow, request, calls, self)
+
+    def end(self, skill: Skill, output: bytes | None, error: BaseException | None, duration_us: int) -> None:
+        """Emit the event of a nested step that returned (canonical bytes), or raised."""
+        try:
+            try:
+                self.calls.leave()
+                self.request.allowance.close()
+                self.calls.finish(skill.location)
+                self.close()
+            except UnrecordableError as found:
+                error = found
+            if isinstance(error, UnrecordableError):
+                self.fail(error)
+            elif isinstance(error, (*ENDS, HaltedError, LeftBehindError)) and error is not self._denied:
+                raise error
+            self._emit(skill, None if error else output, error, duration_us)
+        except BaseException as ours:
+            self.fail(ours)
+            raise
+        finally:
+            if self._above is not None:
+                self._above.forget(self.request.index)
+
+    def close(self) -> None:
+        """Settle what it called: steps still under way, and recorded ones that it did not call."""
+        with self._lock:
+            left = next(iter(self._under_way.values()), None)
+        if left is not None:
+            message = f"step {left} was still under way when {self.request.step.id} ended; wait for it"
+            raise UnrecordableError(message, None)
+        self._flow.nesting.close(self.request)
+
+    def forget(self, index: int) -> None:
+        """Note that a step it called has ended."""
+        with self._lock:
+            self._under_way.pop(index, None)
+
+    def fail(self, error: BaseException) -> None:
+        """Keep what ends the run, so that no code of the user's makes it unseen."""
+        calls = self.root.calls
+        calls.latched = calls.latched or error
+
+    @property
+    def _denied(self) -> DeniedError | None:
+        return self.root.request.allowance.denied
+
+    def _emit(self, skill: Skill, output: bytes | None, error: BaseException | None, duration_us: int) -> None:
+        request, flow = self.request, self._flow
+        failure = failure_of(error) if error else None
+        told = self._told(error, failure, skill) if error and failure else None
+        step_id = request.step.id
+        data = StepData(
+            attempts=[Attempt(delay_ms=0, error=told)],
+            budget_snapshot=flow.budget.snapshot(),
+            cost_cents=request.allowance.spent or 0,
+            error=told or UNSET,
+            error_code=told.code if told else UNSET,
+            index=request.index,
+            input_hash=request.input_hash,
+            inputs=Raw(request.inputs),
+            output=_NULL if output is None else Raw(output),
+            output_hash=None if output is None else flow.volatile.hash_output(step_id, output),
+            recovery_hint=codes.HINTS.get(told.code, UNSET) if told else UNSET,
+            seed=request.seed,
+            skill_id=skill.id,
+            skill_version=skill.version,
+            step_id=step_id,
+            success=output is not None,
+        )
+        flow.nesting.emit_nested(Emit(data, duration_us, failure), skill)
+
+    def _told(self, error: BaseException, failure: Failure, skill: Skill) -> StepError:
+        denied = self._denied
+        code = denied.code if denied is not None and error is denied else codes.EXECUTION_ERROR
+        place = error.location if isinstance(error, UnrecordableError) else failure.location
+        return StepError(
+            code=code, location=place or skill.location(), message=failure.message[:MAX_MESSAGE], type=failure.type
+        )
+
+
+def running() -> Scope | None:
+    """Return the step in which the caller runs, None outside of any."""
+    found = _running.get()
+    return found if isinstance(found, Scope) else None
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """Run what is no part of the step's own code: the functions it calls there are plain ones."""
+    token = _running.set(_OUTSIDE)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+@contextmanager
+def active(flow: Flow) -> Iterator[None]:
+    """Let it be known that a run is under way in this process; work that its code gives to executors is its own too."""
+    _active.append(flow)
+    try:
+        with carried(lambda: running() is not None):
+            yield
+    finally:
+        _active.remove(flow)
+
+
+def refuse_stray(name: str) -> None:
+    """Raise where a run is under way, and nobody can say whether this call is part of it."""
+    if _active and _running.get() is None and threading.current_thread() is not threading.main_thread():
+        raise UnrecordableError(
+            f"external call {name!r} from a thread that does not know its step; start it by asyncio.to_thread or an"
+            " executor, or run it in contextvars.copy_context()",
+            caller(),
+        )
