@@ -123,7 +123,7 @@ class _Decorated:
     def _unrecorded(self) -> frozenset[str]:
         first = next(iter(self._signature.parameters), "")
         own = {first} if self._is_method and first in {"self", "cls"} else set[str]()
-        return self._ignored.union(own, self._contexts)
+        return self._ignored | own
 
     @cached_property
     def _contexts(self) -> list[str]:
@@ -141,7 +141,7 @@ class _Decorated:
         bound = bind(*args, **kwargs)
         found: dict[str, Any] = {}
         for name, value in bound.arguments.items():
-            if name in self._unrecorded:
+            if name in self._unrecorded or (name in self._contexts and isinstance(value, Context)):
                 continue
             try:
                 found[name] = as_json(value)
@@ -238,37 +238,37 @@ class _External(_Decorated):
 
     def call(self, scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         told = self.told(scope, args, kwargs)
+        before = canonical_bytes(told)
 
         def ask(**_: Any) -> Any:
             with outside():
                 value = self.function(*args, **kwargs)
                 value = list(value) if self.is_stream else value
-            return self._stored(scope, value, told, args, kwargs)
+            return self._stored(scope, value, before, args, kwargs)
 
         try:
             return self._made(scope.calls.call(self.name, ask, (), told))
         except EffectError as error:
-            self._raise(error)
+            self._raise(scope, error)
 
     async def call_async(self, scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         told = self.told(scope, args, kwargs)
+        before = canonical_bytes(told)
 
         async def ask(**_: Any) -> Any:
             with outside():
                 value = self.function(*args, **kwargs)
                 value = [item async for item in value] if self.is_async_stream else await value
-            return self._stored(scope, value, told, args, kwargs)
+            return self._stored(scope, value, before, args, kwargs)
 
         try:
             return self._made(await scope.calls.call(self.name, ask, (), told))
         except EffectError as error:
-            self._raise(error)
+            self._raise(scope, error)
 
-    def _stored(
-        self, scope: Scope, value: Any, told: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def _stored(self, scope: Scope, value: Any, before: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what it returned as JSON values, of which the same can be made again."""
-        if self.told(scope, args, kwargs) != told:
+        if canonical_bytes(self.told(scope, args, kwargs)) != before:
             self.refuse(scope, f"{self.name} changed an argument, which a replay would not; return what is new")
         if self._encode is not None:
             return self._encode(value)
@@ -289,10 +289,12 @@ class _External(_Decorated):
             return [rebuilt(item, self._returned) for item in stored]
         return rebuilt(stored, self._returned)
 
-    def _raise(self, error: EffectError) -> NoReturn:
+    def _raise(self, scope: Scope, error: EffectError) -> NoReturn:
         made = raised(self.function, error.type, error.message)
         if made is None:
             raise error
+        if error.__cause__ is not None and not isinstance(error.__cause__, type(made)):
+            self.refuse(scope, f"{self.name} raised a {error.type}, its module sees another class of that name")
         # Where in the function it failed is known where it was called.
         made.__dict__["frames"] = error.frames
         raise made from error.__cause__
@@ -310,7 +312,8 @@ def context_parameters(signature: inspect.Signature) -> list[str]:
     ]
 
 
-_TYPED = (Context, "Context", "replay.Context")
+_NAMES = ("Context", "replay.Context")
+_TYPED = (Context, Context | None, *_NAMES, *(f"{name} | None" for name in _NAMES))
 _UNTYPED = (inspect.Parameter.empty, *_TYPED)
 
 

@@ -148,10 +148,14 @@ class Scope:
         """Settle what it called: steps still under way, and recorded ones that it did not call."""
         with self._lock:
             left = next(iter(self._under_way.values()), None)
-        if left is not None:
-            message = f"step {left} was still under way when {self.request.step.id} ended; wait for it"
-            raise UnrecordableError(message, None)
-        self._flow.nesting.close(self.request)
+        try:
+            if left is not None:
+                message = f"step {left} was still under way when {self.request.step.id} ended; wait for it"
+                raise UnrecordableError(message, None)
+            self._flow.nesting.close(self.request)
+        except BaseException as error:
+            self.fail(error)
+            raise
 
     def forget(self, index: int) -> None:
         """Note that a step it called has ended."""

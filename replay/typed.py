@@ -17,7 +17,6 @@ from golden.canonical import canonical_bytes
 from golden.errors import FormatError
 from replay.functions import innermost
 
-_PLAIN = (type(None), bool, int, float, str)
 _STREAMS = (AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator)
 
 
@@ -27,8 +26,6 @@ def as_json(value: Any) -> Any:
     Raises:
         FormatError: a part of it has no such form.
     """
-    if type(value) in _PLAIN:
-        return value
     try:
         canonical_bytes(value)
     except FormatError:
@@ -50,7 +47,7 @@ def rebuilt(value: Any, kind: Any) -> Any:
     if kind is Any:
         return value
     try:
-        return msgspec.convert(value, kind, dec_hook=_decoded)
+        return msgspec.convert(value, kind, str_keys=True, dec_hook=_decoded)
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
         raise FormatError(f"it is no {shown(kind)}: {error}", hint="") from None
 
@@ -70,16 +67,19 @@ def returned(function: Callable[..., Any], *, stream: bool) -> Any:
 
 
 def raised(function: Callable[..., Any], type_name: str, message: str) -> BaseException | None:
-    """Return an exception of the class of that name that a function's module can see, None where it sees none."""
+    """Return an exception of the one class of that name that a function's module sees, None where it is not one."""
     space = getattr(innermost(function), "__globals__", {})
     modules = [one for one in space.values() if isinstance(one, type(sys))]
-    for names in (space, vars(builtins), *map(vars, modules)):
-        found = names.get(type_name)
-        if isinstance(found, type) and issubclass(found, Exception):
-            made = found.__new__(found)
-            made.args = (message,)
-            return made
-    return None
+    seen = {names.get(type_name) for names in (space, vars(builtins), *map(vars, modules)) if type_name in names}
+    classes = [kind for kind in seen if isinstance(kind, type) and issubclass(kind, Exception)]
+    if len(classes) != 1:
+        return None
+    try:
+        made = classes[0].__new__(classes[0])
+        made.args = (message,)
+    except Exception:  # noqa: BLE001  a class of the user's may ask for anything
+        return None
+    return made
 
 
 def shown(kind: Any) -> str:
@@ -89,9 +89,13 @@ def shown(kind: Any) -> str:
 
 def _unfolded(value: Any) -> Any:
     try:
-        return _listed(msgspec.to_builtins(value, str_keys=True, order="deterministic", enc_hook=_encoded))
+        found = _listed(msgspec.to_builtins(value, str_keys=True, order="deterministic", enc_hook=_encoded))
+        canonical_bytes(found)
+    except FormatError:
+        raise
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise FormatError(f"a {type(value).__name__} is no JSON value: {error}", hint="") from None
+    return found
 
 
 def _listed(value: Any) -> Any:
