@@ -6,6 +6,7 @@ given says best.
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections import Counter
 from threading import Lock
@@ -19,7 +20,7 @@ class Paths:
     def __init__(self, first: int) -> None:
         self._next = first
         self._highest: Counter[tuple[str, str]] = Counter()
-        self._left: dict[tuple[str, str], list[tuple[int, str, str | None]]] = {}
+        self._left: dict[str, dict[str, _Left]] = {}
         self._lock = Lock()
 
     def add(self, path: str, index: int, input_hash: str | None) -> None:
@@ -27,11 +28,11 @@ class Paths:
         found = _PLACE.match(path)
         if found is None:
             return
-        place = found[1], found[2]
+        parent, name, number = found.groups()
         with self._lock:
             self._next = max(self._next, index + 1)
-            self._highest[place] = max(self._highest[place], int(found[3] or 1))
-            self._left.setdefault(place, []).append((index, path, input_hash))
+            self._highest[parent, name] = max(self._highest[parent, name], int(number or 1))
+            self._left.setdefault(parent, {}).setdefault(name, _Left()).add(path, index, input_hash)
 
     def take(self, parent: str, name: str, input_hash: str) -> tuple[str, int] | None:
         """Return path and index of the recorded step that `parent` calls now.
@@ -39,12 +40,8 @@ class Paths:
         That is the first one left that was given the same, else the first one left; None where none is.
         """
         with self._lock:
-            left = self._left.get((parent, name))
-            if not left:
-                return None
-            index, path, _ = min(left, key=lambda step: (step[2] != input_hash, step[0]))
-            left[:] = [step for step in left if step[0] != index]
-        return path, index
+            left = self._left.get(parent, {}).get(name)
+            return left.take(input_hash) if left else None
 
     def new(self, parent: str, name: str) -> tuple[str, int]:
         """Return path and index of a step that is not recorded."""
@@ -57,9 +54,39 @@ class Paths:
     def left_of(self, parent: str) -> tuple[str, int] | None:
         """Return path and index of a recorded step that `parent` has not called, the first to begin of these."""
         with self._lock:
-            found = [step for (above, _), left in self._left.items() if above == parent for step in left]
-        index, path, _ = min(found, default=(0, "", None), key=lambda step: step[0])
-        return (path, index) if found else None
+            firsts = [left.first for left in self._left.get(parent, {}).values() if left]
+        return min(firsts, key=lambda step: step[1], default=None)
+
+
+class _Left:
+    """Recorded steps of one name below one parent that nobody has called yet."""
+
+    def __init__(self) -> None:
+        self._paths: dict[int, str] = {}
+        self._alike: dict[str | None, list[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @property
+    def first(self) -> tuple[str, int]:
+        """The one that began first."""
+        index = min(self._paths)
+        return self._paths[index], index
+
+    def add(self, path: str, index: int, input_hash: str | None) -> None:
+        self._paths[index] = path
+        # The first is taken first; they come in the order in which they ended.
+        heapq.heappush(self._alike.setdefault(input_hash, []), index)
+
+    def take(self, input_hash: str) -> tuple[str, int] | None:
+        if not self._paths:
+            return None
+        alike = self._alike.get(input_hash, [])
+        while alike and alike[0] not in self._paths:
+            heapq.heappop(alike)
+        index = alike[0] if alike else min(self._paths)
+        return self._paths.pop(index), index
 
 
 def is_nested(step_id: str) -> bool:
