@@ -147,6 +147,24 @@ def load_skills(names: Iterable[str], *, entry_points: bool = True) -> SkillRegi
     return merged
 
 
+def load_function(name: str) -> Callable[..., Any]:
+    """Return the function that `name` says, `FILE.py:NAME` or `MODULE:NAME`, relative to the working directory.
+
+    Raises:
+        UsageError: there is no such module, or nothing in it that can be called by that name.
+        SkillImportError: the module raised.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not attribute:
+        raise UsageError(f"{name} names no function", hint="write FILE.py:NAME or MODULE:NAME")
+    _trust_no_stale_bytecode()
+    found = getattr(_module(module_name), attribute, None)
+    if not callable(found):
+        raise UsageError(f"{module_name} has no function {attribute}", hint="check the name after the colon")
+    function: Callable[..., Any] = found
+    return function
+
+
 _DEFS = ("def ", "async def ")
 
 
@@ -185,13 +203,8 @@ def _entry_points() -> Iterator[str]:
 
 
 def _load(name: str) -> SkillRegistry:
-    module_name, _, attribute = name.partition(":") if ":" in name else (name, "", "")
-    try:
-        module = _import_file(Path(module_name)) if module_name.endswith(".py") else _import_module(module_name)
-    except (UsageError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # noqa: BLE001  whatever the user's module does on import is told, not passed on
-        raise SkillImportError(name, failure_of(error)) from None
+    module_name, _, attribute = name.partition(":")
+    module = _module(module_name)
     if attribute:
         found = getattr(module, attribute, None)
         if not isinstance(found, SkillRegistry):
@@ -205,6 +218,15 @@ def _load(name: str) -> SkillRegistry:
         many = f"has {len(candidates)} registries" if candidates else "has no SkillRegistry"
         raise UsageError(f"{name} {many}", hint="add `registry = SkillRegistry()`, or name one: MODULE:ATTR")
     return next(iter(candidates.values()))
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return _import_file(Path(name)) if name.endswith(".py") else _import_module(name)
+    except (UsageError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # noqa: BLE001  whatever the user's module does on import is told, not passed on
+        raise SkillImportError(name, failure_of(error)) from None
 
 
 def _import_module(name: str) -> ModuleType:
