@@ -86,7 +86,8 @@ class Attempt:
     def _call(self) -> Any:
         skill, interrupts, request = self._skill, self._interrupts, self.request
         try:
-            with interrupts.let_in() if interrupts else nullcontext(), self._scope.entered():
+            self._scope.enter()
+            with interrupts.let_in() if interrupts else nullcontext():
                 value = skill.function(self._scope.context)
                 return self._loops.run(value) if skill.is_async and hasattr(value, "__await__") else value
         finally:

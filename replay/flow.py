@@ -83,12 +83,16 @@ class Scope:
         self._flow = flow
         self._above = above
         self.root: Scope = above.root if above else self
+        # Each of its operations is whole, whichever thread makes it.
         self._under_way: dict[int, str] = {}
-        self._lock = threading.Lock()
+
+    def enter(self) -> None:
+        """Make it the step that runs in this context, and in whatever copies it."""
+        _running.set(self)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Make it the step that runs, in this thread or task and in the tasks that they start."""
+        """Make it the step that runs meanwhile."""
         token = _running.set(self)
         try:
             yield
@@ -118,8 +122,7 @@ class Scope:
         calls = self._flow.effects.begin(request)
         if isinstance(calls, Outcome):
             raise TypeError("a nested step is not answered whole")
-        with self._lock:
-            self._under_way[index] = path
+        self._under_way[index] = path
         return Scope(self._flow, request, calls, self)
 
     def end(self, skill: Skill, output: bytes | None, error: BaseException | None, duration_us: int) -> None:
@@ -146,11 +149,10 @@ class Scope:
 
     def close(self) -> None:
         """Settle what it called: steps still under way, and recorded ones that it did not call."""
-        with self._lock:
-            left = next(iter(self._under_way.values()), None)
+        left = list(self._under_way.values()) if self._under_way else ()
         try:
-            if left is not None:
-                message = f"step {left} was still under way when {self.request.step.id} ended; wait for it"
+            if left:
+                message = f"step {left[0]} was still under way when {self.request.step.id} ended; wait for it"
                 raise UnrecordableError(message, None)
             self._flow.nesting.close(self.request)
         except BaseException as error:
@@ -159,8 +161,7 @@ class Scope:
 
     def forget(self, index: int) -> None:
         """Note that a step it called has ended."""
-        with self._lock:
-            self._under_way.pop(index, None)
+        self._under_way.pop(index, None)
 
     def fail(self, error: BaseException) -> None:
         """Keep what ends the run, so that no code of the user's makes it unseen."""

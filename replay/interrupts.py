@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any, Self
 
@@ -22,13 +22,14 @@ class Interrupts:
 
     A further one breaks in again, for code that kept the first to itself.
 
-    `signum` is the signal that came, or None.
+    `signum` is the signal that came, or None; `is_open` whether one breaks in now.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self._open = False
+        self.is_open = False
         self._before: dict[signal.Signals, Any] = {}
+        self._letting_in, self.is_opening = _Window(self, self.check), _Window(self, bool)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -47,25 +48,17 @@ class Interrupts:
         if self.signum is not None:
             raise StoppedError("aborted")
 
-    @contextmanager
-    def let_in(self) -> Iterator[None]:
+    def let_in(self) -> AbstractContextManager[None]:
         """Run the user's code: a signal breaks in at once, one that has come already right away."""
-        with self.open():
-            self.check()
-            yield
+        return self._letting_in
 
-    @contextmanager
-    def open(self) -> Iterator[None]:
+    def open(self) -> AbstractContextManager[None]:
         """Run the user's code that cleans up: only a further signal breaks in."""
-        self._open = True
-        try:
-            yield
-        finally:
-            self._open = False
+        return self.is_opening
 
     def shut(self) -> None:
         """Let nothing break in any more, wherever the last signal came from `let_in` or `open`."""
-        self._open = False
+        self.is_open = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -74,15 +67,36 @@ class Interrupts:
             # No signal is ever delivered here, and what the main thread runs meanwhile is its own affair.
             yield
             return
-        was_open, self._open = self._open, False
+        was_open, self.is_open = self.is_open, False
         try:
             yield
         finally:
-            self._open = was_open
+            self.is_open = was_open
         if was_open:
             self.check()
 
     def _arrive(self, signum: int, _frame: FrameType | None) -> None:
         self.signum = signum
-        if self._open:
+        if self.is_open:
             raise StoppedError("aborted")
+
+
+class _Window:
+    """While it is entered a signal breaks in. Once a step, so it is no generator; it holds nothing of its own."""
+
+    __slots__ = ("_check", "_of")
+
+    def __init__(self, of: Interrupts, check: Callable[[], object]) -> None:
+        self._of = of
+        self._check = check
+
+    def __enter__(self) -> None:
+        self._of.is_open = True
+        try:
+            self._check()
+        except StoppedError:
+            self._of.is_open = False
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._of.is_open = False
