@@ -89,6 +89,7 @@ class Attempt:
             self._scope.enter()
             with interrupts.let_in() if interrupts else nullcontext():
                 value = skill.function(self._scope.context)
+                self._scope.coroutine = value
                 return self._loops.run(value) if skill.is_async and hasattr(value, "__await__") else value
         finally:
             # What happened outside counts, whatever the skill made of it.

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Self, TypeVar, overload
 from golden.canonical import canonical_bytes
 from golden.errors import FormatError, UsageError
 from replay.context import Context
+from replay.divergence import Diverged
 from replay.effects import EffectError, UnrecordableError, caller
 from replay.flow import VERSION, Scope, outside, refuse_stray, running
 from replay.functions import innermost
@@ -178,6 +179,7 @@ class _Step(_Decorated):
     async def call_async(self, scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with _Doing(self, scope, args, kwargs) as doing, doing.scope.entered():
             value = self.function(*args, **self.with_context(doing.scope.context, args, kwargs))
+            doing.scope.coroutine = value
             value = [item async for item in value] if self.is_async_stream else await value
             doing.output = value
         return value
@@ -189,7 +191,7 @@ class _Doing:
     def __init__(self, of: _Step, scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._of = of
         inputs = canonical_bytes(of.told(scope, args, kwargs))
-        self.scope = scope.begin(of.name, inputs)
+        self.scope = scope.begin(of.skill, inputs)
         self.output: Any = None
 
     def __enter__(self) -> Self:
@@ -250,6 +252,9 @@ class _External(_Decorated):
             return self._made(scope.calls.call(self.name, ask, (), told))
         except EffectError as error:
             self._raise(scope, error)
+        except (Diverged, UnrecordableError) as error:
+            scope.locate(error, self.skill)
+            raise
 
     async def call_async(self, scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         told = self.told(scope, args, kwargs)
@@ -265,6 +270,9 @@ class _External(_Decorated):
             return self._made(await scope.calls.call(self.name, ask, (), told))
         except EffectError as error:
             self._raise(scope, error)
+        except (Diverged, UnrecordableError) as error:
+            scope.locate(error, self.skill)
+            raise
 
     def _stored(self, scope: Scope, value: Any, before: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what it returned as JSON values, of which the same can be made again."""

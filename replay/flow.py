@@ -9,8 +9,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
 from msgspec import UNSET, Raw
 
 from golden.canonical import path_seed, sha256_hex
@@ -19,10 +20,11 @@ from replay import codes
 from replay.budget import Budget, DeniedError
 from replay.context import Context
 from replay.crew import LeftBehindError
+from replay.divergence import Diverged
 from replay.effects import ENDS, Calls, UnrecordableError, caller
 from replay.engine import Emit, Invoke, Outcome
 from replay.executors import carried
-from replay.frames import MAX_MESSAGE, Failure, failure_of
+from replay.frames import MAX_MESSAGE, Failure, awaiting_place, failure_of
 from replay.spec import Step
 
 if TYPE_CHECKING:
@@ -80,6 +82,8 @@ class Scope:
         self.request = request
         self.calls = calls
         self.context = Context(request, flow.start, calls)
+        # What it awaits, if it does: where in it a thread was started no stack tells.
+        self.coroutine: Any = None
         self._flow = flow
         self._above = above
         self.root: Scope = above.root if above else self
@@ -99,13 +103,15 @@ class Scope:
         finally:
             _running.reset(token)
 
-    def begin(self, name: str, inputs: bytes) -> Scope:
+    def begin(self, skill: Skill, inputs: bytes) -> Scope:
         """Return the step that this one calls now; `inputs` are canonical bytes."""
+        name = skill.id
         self.calls.refuse_ended(f"step {name!r}")
         digest = sha256_hex(inputs)
         try:
             path, index = self._flow.nesting.identify(self.request, name, inputs, digest)
         except BaseException as error:
+            self.locate(error, skill)
             self.fail(error)
             raise
         request = Invoke(
@@ -162,6 +168,14 @@ class Scope:
     def forget(self, index: int) -> None:
         """Note that a step it called has ended."""
         self._under_way.pop(index, None)
+
+    def locate(self, error: BaseException, skill: Skill) -> None:
+        """Say in an error where the user called `skill`, if it does not know: a thread's own stack does not tell."""
+        if isinstance(error, Diverged) and error.divergence.location is None:
+            where = awaiting_place(self.coroutine) or skill.location()
+            error.divergence = msgspec.structs.replace(error.divergence, location=where)
+        elif isinstance(error, UnrecordableError) and error.location is None:
+            error.location = awaiting_place(self.coroutine) or skill.location()
 
     def fail(self, error: BaseException) -> None:
         """Keep what ends the run, so that no code of the user's makes it unseen."""

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import Any
 
 import msgspec
 
@@ -65,6 +66,17 @@ def calling_place(frame: FrameType | None) -> str | None:
             return place(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
     return None
+
+
+def awaiting_place(coroutine: Any) -> str | None:
+    """Return FILE:LINE of the innermost frame of the user's code at which a coroutine is suspended."""
+    found = None
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None)
+        if frame is not None and _is_users(frame.f_code.co_filename):
+            found = place(frame.f_code.co_filename, frame.f_lineno)
+        coroutine = getattr(coroutine, "cr_await", None)
+    return found
 
 
 def _raised_through(error: BaseException) -> Iterator[tuple[str, int, str]]:
