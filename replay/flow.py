@@ -5,6 +5,7 @@ One for every way to drive a run. Which recorded step a call is, and where its e
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from replay.divergence import Diverged
 from replay.effects import ENDS, Calls, UnrecordableError, caller
 from replay.engine import Emit, Invoke, Outcome
 from replay.executors import carried
-from replay.frames import MAX_MESSAGE, Failure, awaiting_place, failure_of
+from replay.frames import MAX_MESSAGE, Failure, awaiting_place, calling_place, failure_of
 from replay.spec import Step
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Scope:
         self.context = Context(request, flow.start, calls)
         # What it awaits, if it does: where in it a thread was started no stack tells.
         self.coroutine: Any = None
+        self._thread = threading.get_ident()
         self._flow = flow
         self._above = above
         self.root: Scope = above.root if above else self
@@ -92,6 +94,7 @@ class Scope:
 
     def enter(self) -> None:
         """Make it the step that runs in this context, and in whatever copies it."""
+        self._thread = threading.get_ident()
         _running.set(self)
 
     @contextmanager
@@ -172,10 +175,9 @@ class Scope:
     def locate(self, error: BaseException, skill: Skill) -> None:
         """Say in an error where the user called `skill`, if it does not know: a thread's own stack does not tell."""
         if isinstance(error, Diverged) and error.divergence.location is None:
-            where = awaiting_place(self.coroutine) or skill.location()
-            error.divergence = msgspec.structs.replace(error.divergence, location=where)
+            error.divergence = msgspec.structs.replace(error.divergence, location=self._place(skill))
         elif isinstance(error, UnrecordableError) and error.location is None:
-            error.location = awaiting_place(self.coroutine) or skill.location()
+            error.location = self._place(skill)
 
     def fail(self, error: BaseException) -> None:
         """Keep what ends the run, so that no code of the user's makes it unseen."""
@@ -210,6 +212,15 @@ class Scope:
             success=output is not None,
         )
         flow.nesting.emit_nested(Emit(data, duration_us, failure), skill)
+
+    def _place(self, skill: Skill) -> str | None:
+        """Return where the step's own code stands that started this thread, else where `skill` is."""
+        for _ in range(2):
+            # Either it is suspended, or it runs; between the two looks it may have gone from one to the other.
+            found = awaiting_place(self.coroutine) or calling_place(sys._current_frames().get(self._thread))  # noqa: SLF001  the one way to ask
+            if found:
+                return found
+        return skill.location()
 
     def _told(self, error: BaseException, failure: Failure, skill: Skill) -> StepError:
         denied = self._denied
