@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from golden.canonical import canonical_bytes, decode, derive_seed, is_canonical, output_hash, pae, sha256_hex
+from golden.canonical import canonical_bytes, decode, derive_seed, is_canonical, output_hash, pae, path_seed, sha256_hex
 from golden.chain import Chain, Walk, split_line
 from golden.directory import Directory
 from golden.errors import FormatError, TamperedError
@@ -106,6 +106,11 @@ def test_hash_of(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("vector", vectors("seeds", "index"))
 def test_seed_of(vector: dict[str, Any]) -> None:
     assert derive_seed(vector["base"], vector["index"]) == vector["expect"]
+
+
+@pytest.mark.parametrize("vector", vectors("seeds", "path"))
+def test_seed_by_path_of(vector: dict[str, Any]) -> None:
+    assert path_seed(vector["base"], vector["path"]) == vector["expect"]
 
 
 @pytest.mark.parametrize("vector", vectors("hmac-hkdf", "ikm"))
