@@ -12,22 +12,26 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from golden.canonical import canonical_bytes, decode
+from golden.canonical import canonical_bytes, decode, pointer
 from golden.errors import GoldenError, UsageError
 from golden.event import RunEnd, StepData
 from golden.recording import Record, Recording
 from golden.volatile import Volatile
 from replay.answers import RecordedEffects, is_timed_out
 from replay.budget import Budget
+from replay.child import CommandError
 from replay.codes import EMERGENCY_STOP, STOPPED_FROM_OUTSIDE
+from replay.command import SKILL, asked_of, recorded_files, with_commands
 from replay.divergence import Diverged, Divergence, after_step, at_end, before_step, in_start
 from replay.driver import Driver, refuse_running_loop
 from replay.engine import AsRecorded, Emit, Invoke, Outcome, run
 from replay.environment import recorded_skills
 from replay.frames import Failure
 from replay.interrupts import Interrupts
+from replay.permission import Permit, refuse_commands
 from replay.policy import Policy
 from replay.runner import SEED_SCHEME
+from replay.scratch import MissingInputError, Scratch
 from replay.skill import SkillRegistry
 from replay.spec import Spec
 
@@ -75,18 +79,21 @@ def replay(
     *,
     inputs: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
+    permit: Permit | None = None,
 ) -> Replay:
     """Replay `recording` with the skills of `registry` and compare it with `spec`, by default the recorded one.
 
     External calls are answered from the recording. Budget ceilings, seed, volatile paths and, unless given, inputs are
-    the recorded ones. The first divergence ends the replay.
+    the recorded ones. The first divergence ends the replay. Commands (`exec.run`) are run only as far as `permit` goes,
+    each in a folder of its own; a recording that has others is refused before any step.
 
     Raises:
         TamperedError: the file changed since it was verified.
     """
     given = spec if isinstance(spec, Spec) or spec is None else Spec(dict(spec))
     source = f"current {given.source}" if given else "from the recording"
-    return _Replayer(recording, registry, given, source, observer).replay(inputs)
+    with Scratch() as scratch:
+        return _Replayer(recording, registry, given, source, observer, permit or Permit(), scratch).replay(inputs)
 
 
 class _Replayer:
@@ -99,9 +106,13 @@ class _Replayer:
         spec: Spec | None,
         source: str,
         observer: Observer | None,
+        permit: Permit,
+        scratch: Scratch,
     ) -> None:
         self.recording = recording
-        self.registry = registry
+        self.registry = with_commands(registry, permit.environ, scratch)
+        self.permit = permit
+        self.scratch = scratch
         self.given = spec
         self.observer = observer
         self.answer = Replay(recording.run_id, "matched", source)
@@ -122,6 +133,7 @@ class _Replayer:
             self.policy = Policy.restored(start.policy)
             if found is None:
                 self._refuse_what_cannot_run()
+                refuse_commands(self.spec, bytes(start.inputs), permit=self.permit, answered=True)
         except GoldenError as error:
             return self._refused(error.problem, error.hint)
         refuse_running_loop(self.registry)
@@ -132,6 +144,8 @@ class _Replayer:
         except Diverged as diverged:
             answer.verdict, answer.divergence = "diverged", diverged.divergence
             return answer
+        except MissingInputError as error:
+            return self._refused(error.problem, error.hint)
         return self._judge()
 
     def begin(self, request: Invoke) -> Outcome | None:
@@ -141,9 +155,15 @@ class _Replayer:
         if step.error and step.error.code == EMERGENCY_STOP and request.attempt == len(step.attempts):
             # It was stopped from outside at this attempt; steps that were under way then come after it.
             return Outcome(None, step.error, final=True, untried=True)
-        if self.begun == request.index:
-            return None
+        if self.begun != request.index:
+            self._compare_start(request, record)
         self.begun = request.index
+        if request.step.skill_id == SKILL and not (request.step.external or is_timed_out(step)):
+            self._lay_out(request, record)
+        return None
+
+    def _compare_start(self, request: Invoke, record: Record) -> None:
+        step = record.step
         skill = self.registry.get(request.step.skill_id)
         found = before_step(step, request.index, request.seed, request.inputs, request.input_hash)
         if found is None and not request.step.external and skill and skill.version != step.skill_version:
@@ -155,7 +175,20 @@ class _Replayer:
             for effect in record.effects:
                 # Answers are not compared; this notes which rules they match.
                 self.volatile.hash_result(step.step_id, effect.name, effect.result)
-        return None
+
+    def _lay_out(self, request: Invoke, record: Record) -> None:
+        """Give a command that is about to be run the files that it read, if they are what they were."""
+        try:
+            asked = asked_of(request.inputs)
+        except CommandError:
+            # As it will find out itself.
+            return
+        found = self.scratch.enter(asked.inputs, asked.outputs, recorded_files(record.effects, request.attempt))
+        if found is not None:
+            path, expected, actual = found
+            place = pointer(("inputs", path, "sha256"))
+            hashes = expected.get("sha256"), actual["sha256"]
+            raise Diverged(Divergence("inputs", record.step.step_id, record.step.index, place, *hashes))
 
     def emit(self, event: Emit) -> bytes | None:
         """See `Sink`: compare what the step, or the run, came to."""
