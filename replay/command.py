@@ -42,7 +42,7 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     argv: Annotated[list[_Text], Meta(min_length=1)]
     stdin: str | None = None
-    env: list[_Name] = list(USUAL)
+    env: tuple[_Name, ...] = USUAL
     inputs: list[str] = []
     outputs: list[str] = []
     max_output: Annotated[int, Meta(ge=0, le=1 << 40)] = MAX_OUTPUT
