@@ -30,7 +30,8 @@ class MissingInputError(StoreError):
 
 def check_path(path: str) -> None:
     """Raise CommandError where `path` could lie elsewhere than below the folder of the command."""
-    if not path or "\0" in path or path.startswith("/") or os.path.normpath(path) != path or ".." in path.split("/"):
+    parts = path.split("/")
+    if "\0" in path or not {"", ".", ".."}.isdisjoint(parts):
         message = f"file {path!r} is not a plain path below the working directory, without `..`"
         raise CommandError("invalid inputs", message, retryable=False)
 
@@ -48,10 +49,11 @@ def digest(file: Path, copy: IO[bytes] | None = None) -> Digest | None:
         return None
     except OSError as error:
         raise CommandError("unreadable file", f"{file.name} cannot be read: {error.strerror}") from None
+    mode = os.fstat(number).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(number)
+        raise CommandError("unreadable file", f"{file.name} is no regular file", retryable=False)
     with os.fdopen(number, "rb", buffering=0) as source:
-        mode = os.fstat(number).st_mode
-        if not stat.S_ISREG(mode):
-            raise CommandError("unreadable file", f"{file.name} is no regular file", retryable=False)
         sha256, size = hashlib.sha256(), 0
         while block := source.read(_BLOCK):
             sha256.update(block)
