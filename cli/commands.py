@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from cli.command import Examples
-from cli.render import Out, dim, safe
+from cli.render import Out, dim, mark, safe
 from cli.running import Watching
 from cli.settings import Settings
 from golden.canonical import decode
 from golden.event import StepData
-from replay.command import USUAL, files_among, how_ended, one_command
+from replay.child import CommandError
+from replay.command import USUAL, asked_of, files_among, how_ended, one_command
 from replay.frames import Failure
 from replay.permission import Permit
 from replay.spec import Spec
@@ -75,9 +76,13 @@ class BeforeDashes(Examples):
 
 
 def spec_of(argv: tuple[str, ...], read: tuple[str, ...], outputs: tuple[str, ...], env: tuple[str, ...]) -> Spec:
-    """Return the spec of one step that runs a command."""
+    """Return the spec of one step that runs a command; raises click.UsageError."""
     files = [name for name in files_among(argv) if name not in outputs]
     document = one_command(argv, list(dict.fromkeys([*files, *read])), outputs, env)
+    try:
+        asked_of(document["steps"][0]["inputs"])
+    except CommandError as error:
+        raise click.UsageError(str(error)) from None
     return Spec(document, source="the command")
 
 
@@ -91,14 +96,15 @@ class WatchingCommand(Watching):
 
     def step(self, data: StepData, failure: Failure | None) -> None:
         """See `Observer`."""
-        super().step(data, failure)
         if not data.success:
+            super().step(data, failure)
             return
         told = decode(data.output)
-        for name in ("stdout", "stderr"):
-            self._show(name, told[name])
         missing = [path for path, digest in told["outputs"].items() if digest is None]
         self.succeeded = told["exit_code"] == 0 and not missing
+        self._to.talk(f"  {mark(self.succeeded)} {data.step_id}")
+        for name in ("stdout", "stderr"):
+            self._show(name, told[name])
         if told["exit_code"]:
             self.note(f"the command failed: {how_ended(told['exit_code'])}")
         for path in missing:
