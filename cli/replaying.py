@@ -42,7 +42,7 @@ class Answer(msgspec.Struct):
 @command(
     """golden replay report-20260101T000000Z-1a2b --skills skills.py
     golden replay report-1 --spec specs/report.json
-    golden replay command-20260101T000000Z-1a2b --allow-exec
+    golden replay report-1 --allow-exec
     golden replay --all -x -j 2""",
     skills=True,
 )

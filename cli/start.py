@@ -53,7 +53,7 @@ def demo(session: Session) -> int:
     golden record specs/report.json --run-id report-1 --seed 7 --input city=Oslo
     golden record specs/report.toml --inputs @inputs.json
     golden record specs/report.json --concurrency 4 --workflow-ceiling 500
-    golden record --out report.csv -- python3 report.py data.csv""",
+    golden record --out sorted.csv -- sort -o sorted.csv data.csv""",
     skills=True,
     cls=BeforeDashes,
 )
@@ -81,7 +81,7 @@ def record(
     """Run a spec, or one command, and write the golden file, signed and sealed.
 
     COMMAND is run as it is, without a shell. Files below the working directory that are among its words are what it
-    reads; a replay needs them as they are now. What it asks the network is not recorded.
+    reads: a replay needs them unchanged. What it asks the network is not recorded.
 
     Exits 0 if the run completed, or COMMAND succeeded, 1 if not (a recorded failure is a good recording), 2 if it could
     not begin, 4 if it had to be left unfinished; `golden resume` goes on with one that failed, was stopped or was
@@ -123,7 +123,4 @@ def record(
         ),
         lambda: name,
     )
-    if watching is None:
-        return code
-    watching.note("what a command asks the network, and what it does outside its files, is not recorded")
-    return code or int(not watching.succeeded)
+    return code or int(watching is not None and not watching.succeeded)

@@ -71,14 +71,16 @@ def test_command_that_fails_is_recorded_whole_and_answered_with_1(
     desk: Shell, script: str, snapshot: SnapshotAssertion
 ) -> None:
     done = desk.golden("record", "--run-id", "r-1", "--seed", "7", "--", "sh", "-c", script)
-    assert (done.code, done.text) == (1, snapshot)
+    assert done.code == 1
+    assert done.text == snapshot
     assert desk.golden("verify", "r-1").code == 0
     assert desk.golden("replay", "r-1", "--allow-exec").code == 0
 
 
 def test_missing_command_is_a_run_that_failed(desk: Shell, snapshot: SnapshotAssertion) -> None:
     done = desk.golden("record", "--run-id", "r-1", "--seed", "7", "--", "no-such-command")
-    assert (done.code, done.text) == (1, snapshot)
+    assert done.code == 1
+    assert done.text == snapshot
 
 
 def test_file_that_was_not_written_is_a_failure(desk: Shell) -> None:
@@ -159,14 +161,16 @@ def test_interrupted_command_is_killed_and_the_run_aborted(desk: Shell) -> None:
 def test_replay_refuses_and_shows_what_would_be_run(desk: Shell, snapshot: SnapshotAssertion) -> None:
     recorded(desk)
     done = desk.golden("replay", "r-1")
-    assert (done.code, done.text) == (4, snapshot)
+    assert done.code == 4
+    assert done.text == snapshot
 
 
 def test_deterministic_command_matches(desk: Shell, snapshot: SnapshotAssertion) -> None:
     recorded(desk)
     (desk.here / "report.txt").write_text("edited since")
     done = desk.golden("replay", "r-1", "--allow-exec")
-    assert (done.code, done.text) == (0, snapshot)
+    assert done.code == 0
+    assert done.text == snapshot
     assert (desk.here / "report.txt").read_text() == "edited since"
 
 
@@ -265,7 +269,8 @@ def test_going_on_is_refused_before_anything_is_run_or_written(
     interrupted(desk)
     before = sorted(desk.store.iterdir())
     done = desk.golden(*command)
-    assert (done.code, done.text) == (4, snapshot)
+    assert done.code == 4
+    assert done.text == snapshot
     assert sorted(desk.store.iterdir()) == before
     assert not (desk.here / "PWNED").exists()
 
