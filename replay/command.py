@@ -165,8 +165,9 @@ def _digest_of(file: Path) -> Digest:
 
 def _refuse_failed(code: int, child: Child, written: Mapping[str, Digest | None]) -> None:
     if code:
-        said = (child.stderr.tail or child.stdout.tail).decode("utf-8", "replace").strip()
-        raise CommandError(how_ended(code), f"{how_ended(code)}: {said}" if said else how_ended(code))
+        lines = (child.stderr.tail or child.stdout.tail).decode("utf-8", "replace").splitlines()
+        said = [line for line in lines if line.strip()][-1:]
+        raise CommandError(how_ended(code), ": ".join([how_ended(code), *said]))
     for path, found in written.items():
         if found is None:
             raise CommandError("missing output", f"output file {path} was not written")

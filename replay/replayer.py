@@ -21,7 +21,7 @@ from replay.answers import RecordedEffects, is_timed_out
 from replay.budget import Budget
 from replay.child import CommandError
 from replay.codes import EMERGENCY_STOP, STOPPED_FROM_OUTSIDE
-from replay.command import SKILL, asked_of, recorded_files, with_commands
+from replay.command import SKILL, USUAL, asked_of, recorded_files, with_commands
 from replay.divergence import Diverged, Divergence, after_step, at_end, before_step, in_start
 from replay.driver import Driver, refuse_running_loop
 from replay.engine import AsRecorded, Emit, Invoke, Outcome, run
@@ -183,6 +183,10 @@ class _Replayer:
         except CommandError:
             # As it will find out itself.
             return
+        withheld = [name for name in asked.env if name not in {*USUAL, *self.permit.environ}]
+        note = f"step {request.step.id} was not given {', '.join(withheld)}: not named here (--env), or not set"
+        if withheld and note not in self.answer.notes:
+            self.answer.notes.append(note)
         found = self.scratch.enter(asked.inputs, asked.outputs, recorded_files(record.effects, request.attempt))
         if found is not None:
             path, expected, actual = found

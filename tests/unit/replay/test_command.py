@@ -137,6 +137,7 @@ def test_stdin_is_given(lab: Lab) -> None:
     "script, kind, message",
     [
         ("echo why >&2; exit 3", "exit code 3", "exit code 3: why"),
+        ("echo where >&2; echo why >&2; echo >&2; exit 3", "exit code 3", "exit code 3: why"),
         ("echo why; exit 3", "exit code 3", "exit code 3: why"),
         ("exit 3", "exit code 3", "exit code 3"),
         ("kill -9 $$", "killed by SIGKILL", "killed by SIGKILL"),
@@ -375,6 +376,12 @@ def test_variables_are_those_that_both_name(lab: Lab) -> None:
     divergence = again(recording, permit).divergence
     assert divergence is not None
     assert (divergence.expected, divergence.actual) == ("WEATHER=rain\nHOME=/home/of\n", "WEATHER=rain\n")
+
+
+def test_what_a_command_was_not_given_is_noted(lab: Lab) -> None:
+    recording = run(lab, command("true", env=["WEATHER", "HOME"]))
+    assert again(recording).notes == ["step a was not given WEATHER: not named here (--env), or not set"]
+    assert again(recording, Permit(commands=True, environ=ENVIRON)).notes == []
 
 
 def test_effect_names_the_files_that_were_read(lab: Lab) -> None:
