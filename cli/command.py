@@ -34,7 +34,7 @@ class Session:
         return anchor
 
 
-class _Examples(click.Command):
+class Examples(click.Command):
     """A command whose epilog keeps its line breaks, so that examples stay examples."""
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -45,7 +45,7 @@ class _Examples(click.Command):
                     formatter.write(f"  {line.strip()}\n")
 
 
-class Family(_Examples, click.Group):
+class Family(Examples, click.Group):
     """A command made of commands, like `golden keys add`, which answer with one schema.
 
     Args:
@@ -87,10 +87,11 @@ def command(
     directory: str = "The golden directory.  [default: .golden]",
     schema: str | None = None,
     emergency: bool = False,
+    cls: type[click.Command] = Examples,
 ) -> Callable[[Function], click.Command]:
     """Return a decorator that makes a click command of a function taking a Session first.
 
-    One for an `emergency` needs no more of the settings than where the golden directory is.
+    One for an `emergency` needs no more of the settings than where the golden directory is; `cls` parses its arguments.
     """
 
     def decorate(function: Function) -> click.Command:
@@ -118,7 +119,7 @@ def command(
         for option in reversed(_common(skills, directory)):
             found = option(found)
         found.__click_params__ += own
-        return click.command(cls=_Examples, epilog=examples)(found)
+        return click.command(cls=cls, epilog=examples)(found)
 
     return decorate
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 import click
 import msgspec
 
 from cli.command import Session, command, later, run_option
+from cli.commands import permit_of, permit_options
 from cli.inputs import given_inputs, input_options
 from cli.parallel import in_order
 from cli.render import bold, counted, dim, failure_lines, mark, safe, shown
@@ -22,6 +24,7 @@ from golden.recording import Recording
 from golden.store import GoldenFile, Store, locate
 from replay.divergence import Divergence
 from replay.frames import Failure
+from replay.permission import Permit
 from replay.replayer import Replay
 from replay.replayer import replay as replayed
 from replay.skill import SkillRegistry, load_skills
@@ -39,6 +42,7 @@ class Answer(msgspec.Struct):
 @command(
     """golden replay report-20260101T000000Z-1a2b --skills skills.py
     golden replay report-1 --spec specs/report.json
+    golden replay report-1 --allow-exec
     golden replay --all -x -j 2""",
     skills=True,
 )
@@ -51,10 +55,11 @@ class Answer(msgspec.Struct):
 @click.option("-j", "--jobs", default=1, type=click.IntRange(1), metavar="N", help="Processes to use.")
 @click.option("-k", "text", metavar="TEXT", help="Only recordings whose run id contains TEXT.")
 @later("--function", value=True)
+@permit_options
 @later("--pdb")
-@later("--allow-exec")
 def replay(
     session: Session,
+    *,
     runs: tuple[str, ...],
     run_option: str | None,
     everything: bool,
@@ -62,12 +67,15 @@ def replay(
     fail_fast: bool,
     jobs: int,
     text: str | None,
+    allowed: bool,
+    variables: tuple[str, ...],
     **given: Any,
 ) -> int:
     """Run recordings again and compare everything; the first thing that changed is named.
 
     Compared with the spec given by --spec, else the file with the recorded id among the configured `specs`, else the
-    recorded spec itself. External calls are answered from the recording. Exits 0 if all match, 1 if any diverges, 3 if
+    recorded spec itself. External calls are answered from the recording. Commands (exec.run) are run, in a folder of
+    their own, only with --allow-exec or where --spec names the same spec. Exits 0 if all match, 1 if any diverges, 3 if
     a file is tampered with, 4 if a replay is refused.
     """
     settings, out = session.settings, session.out
@@ -78,7 +86,8 @@ def replay(
     files = [locate(name, store.folder) for name in names] or [GoldenFile(store.folder, stem) for stem in store.stems()]
     files = [GoldenFile.at(os.path.abspath(file.place)) for file in files if text is None or text in file.stem]
     inputs = given_inputs(**given)
-    job = _ReplayJob(session, store, spec_path, inputs or None)
+    permit = permit_of(settings, variables, allowed=allowed, named=spec_path is not None)
+    job = _ReplayJob(session, store, spec_path, inputs or None, permit)
     by: Counter[str] = Counter()
     code = 0 if files else 4
     try:
@@ -107,11 +116,14 @@ def replay(
 class _ReplayJob:
     """Everything that replaying one file needs."""
 
-    def __init__(self, session: Session, store: Store, spec_path: str | None, inputs: dict[str, Any] | None) -> None:
+    def __init__(
+        self, session: Session, store: Store, spec_path: str | None, inputs: dict[str, Any] | None, permit: Permit
+    ) -> None:
         self.session = session
         self.store = store
         self.specs = CurrentSpecs(session.settings.values["specs"], spec_path)
         self.inputs = inputs
+        self.permit = permit
         self.home = os.getcwd()
         self.registry: SkillRegistry | None = None
 
@@ -159,6 +171,7 @@ class _ReplayJob:
             current,
             inputs=self.inputs,
             observer=observe,
+            permit=self.permit,
         )
         answer.replay = _replay_members(found)
         answer.exit_code = {"matched": 0, "diverged": 1, "refused": 4}[found.verdict]
@@ -215,9 +228,20 @@ def _divergence_lines(found: Divergence) -> Iterator[str]:
     yield f"  {mark(good=False)} {bold(safe(where) + found.cause)} differs" + (
         f" at {safe(found.path)}" if found.path else ""
     )
-    expected = "(absent)" if found.kind == "added" else shown(found.expected)
-    actual = "(absent)" if found.kind == "removed" else shown(found.actual)
+    number, *lines = _first_unlike_line(found.expected, found.actual)
+    if number:
+        yield f"    line      {number}"
+    expected = "(absent)" if found.kind == "added" else shown(lines[0])
+    actual = "(absent)" if found.kind == "removed" else shown(lines[1])
     yield f"    expected  {click.style(expected, fg='green')}"
     yield f"    actual    {click.style(actual, fg='red')}"
     if found.location:
         yield f"    at        {bold(safe(found.location))}"
+
+
+def _first_unlike_line(expected: Any, actual: Any) -> tuple[int, Any, Any]:
+    """Return number and texts of the first line in which two texts differ; 0 and both whole where one has no lines."""
+    if not (isinstance(expected, str) and isinstance(actual, str) and "\n" in expected + actual):
+        return 0, expected, actual
+    pairs = zip_longest(expected.splitlines(keepends=True), actual.splitlines(keepends=True), fillvalue="")
+    return next((n, one, other) for n, (one, other) in enumerate(pairs, start=1) if one != other)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cli.command import Session, command, only_run, run_option
+from cli.commands import permit_of, permit_options
 from cli.inputs import given_inputs, input_options
 from cli.render import safe
 from cli.running import Running, running_options
@@ -14,6 +15,7 @@ from cli.specs import CurrentSpecs
 from golden.errors import UsageError
 from golden.store import check_run_id
 from replay.lineage import latest
+from replay.permission import Permit
 from replay.resuming import CHANGES, Terms
 from replay.resuming import fork as forked
 from replay.resuming import resume as resumed
@@ -43,6 +45,7 @@ _spec = click.option("--spec", "spec_path", metavar="FILE", help="The spec as it
 @click.option("--from-file", is_flag=True, help="Believe the golden file alone, whatever the checkpoints say.")
 @input_options
 @running_options
+@permit_options
 def resume(
     session: Session,
     *,
@@ -54,6 +57,8 @@ def resume(
     from_file: bool,
     pairs: tuple[str, ...],
     document: str | None,
+    allowed: bool,
+    variables: tuple[str, ...],
     **how: Any,
 ) -> int:
     """Go on with a run: what was recorded is not run again, and not paid for again.
@@ -68,7 +73,8 @@ def resume(
     run_id = check_run_id(only_run(run, run_option))
     running = Running(session, **how)
     running.store.keyring.active  # noqa: B018  refuses where there is none, before any code is loaded
-    terms = _terms(running, accepted, spec_path, given_inputs(pairs, document), _checkpoint(checkpoint))
+    permit = permit_of(session.settings, variables, allowed=allowed, named=spec_path is not None)
+    terms = _terms(running, accepted, spec_path, given_inputs(pairs, document), permit, _checkpoint(checkpoint))
     host = running.host(saving=not from_file)
     code = running.run("resume", lambda: resumed(run_id, host, terms), lambda: latest(host.store, run_id))
     session.out.answer(safe(running.run_id or run_id))
@@ -88,6 +94,7 @@ def resume(
 @_spec
 @input_options
 @running_options
+@permit_options
 def fork(
     session: Session,
     *,
@@ -99,6 +106,8 @@ def fork(
     spec_path: str | None,
     pairs: tuple[str, ...],
     document: str | None,
+    allowed: bool,
+    variables: tuple[str, ...],
     **how: Any,
 ) -> int:
     """Begin a new run with what RUN had recorded before a step, and go on live from there.
@@ -112,7 +121,8 @@ def fork(
     running = Running(session, **how)
     running.store.keyring.active  # noqa: B018  refuses where there is none, before any code is loaded
     running.store.file(new_id)
-    terms = _terms(running, accepted, spec_path, given_inputs(pairs, document))
+    permit = permit_of(session.settings, variables, allowed=allowed, named=spec_path is not None)
+    terms = _terms(running, accepted, spec_path, given_inputs(pairs, document), permit)
     host = running.host()
     return running.run("fork", lambda: forked(run_id, step, new_id, host, terms), lambda: new_id)
 
@@ -122,6 +132,7 @@ def _terms(
     accepted: tuple[str, ...],
     spec_path: str | None,
     given: dict[str, Any],
+    permit: Permit,
     checkpoint: int | None = None,
 ) -> Terms:
     """Return on what terms a run goes on; its spec as it is now is the one that a replay would compare it with."""
@@ -135,6 +146,7 @@ def _terms(
         policy=running.policy,
         step_ceiling_cents=running.asked[0],
         workflow_ceiling_cents=running.asked[1],
+        permit=permit,
     )
 
 

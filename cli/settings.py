@@ -44,6 +44,7 @@ SECRETS = VARIABLES
 # Of all that a deployment may call its database, the operators' documents know this name.
 _CHECKPOINTS = ("GOLDEN_CHECKPOINTS", "DATABASE_URL")
 _NO_RESUME = "GOLDEN_RESUME_DISABLED"
+_ALLOW_EXEC = "GOLDEN_ALLOW_EXEC"
 SWITCHES = ("WORKFLOW_EMERGENCY_STOP", "WORKFLOW_ENGINE_ENABLED", _NO_RESUME)
 CEILINGS = {"DEFAULT_STEP_CEILING_CENTS": 100, "DEFAULT_WORKFLOW_CEILING_CENTS": 1000}
 _DATABASE = "checkpoints.sqlite"
@@ -196,6 +197,11 @@ class Settings:
             for name, value in self.environ.items()
             if not name.startswith("GOLDEN_") and name not in secret
         }
+
+    @property
+    def allow_exec(self) -> bool:
+        """Whether the environment lets the commands of recordings be run: only if it says 1, true, yes or on."""
+        return self.environ.get(_ALLOW_EXEC, "").strip().lower() in {"1", "true", "yes", "on"}
 
     @property
     def checkpoints_url(self) -> str | None:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from golden.errors import UsageError
+from replay.command import ONE_COMMAND
 from replay.spec import Spec, load_spec
 
 _SUFFIXES = (".json", ".toml", ".yaml", ".yml")
@@ -49,7 +50,7 @@ class CurrentSpecs:
         if len(current) > 1:
             places = " and ".join(spec.source for spec in current[:2])
             raise UsageError(f"two specs with id {spec_id}: {places}", hint="rename one, or say which: --spec")
-        if self._places and not current:
+        if self._places and not current and spec_id != ONE_COMMAND:
             raise UsageError(
                 f"no spec under `specs` has the id {spec_id}",
                 hint="restore it, say which one: --spec, or unset `specs`",

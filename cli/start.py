@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from cli.command import Session, command, later
+from cli.commands import BeforeDashes, WatchingCommand, command_options, spec_of
 from cli.demo.story import Story
 from cli.inputs import given_inputs, input_options
 from cli.render import counted, dim, safe
@@ -51,45 +52,57 @@ def demo(session: Session) -> int:
     """golden record specs/report.json --skills skills.py
     golden record specs/report.json --run-id report-1 --seed 7 --input city=Oslo
     golden record specs/report.toml --inputs @inputs.json
-    golden record specs/report.json --concurrency 4 --workflow-ceiling 500""",
+    golden record specs/report.json --concurrency 4 --workflow-ceiling 500
+    golden record --out sorted.csv -- sort -o sorted.csv data.csv""",
     skills=True,
+    cls=BeforeDashes,
 )
-@click.argument("spec_path", metavar="SPEC", required=False)
-@click.argument("rest", nargs=-1, type=click.UNPROCESSED, metavar="")
+@click.argument("spec_path", metavar="SPEC | -- COMMAND...", required=False)
 @click.option("--run-id", metavar="ID", help="The run's id.  [default: <spec id>-<UTC time>-<4 hex>]")
 @click.option("--seed", type=int, metavar="INT", help="The run's seed.  [default: a fresh one]")
 @input_options
 @running_options
+@command_options
 @later("--function", value=True)
-@later("--out", value=True)
 def record(
     session: Session,
+    *,
     spec_path: str | None,
-    rest: tuple[str, ...],
+    argv: tuple[str, ...] | None,
+    read: tuple[str, ...],
+    outputs: tuple[str, ...],
+    variables: tuple[str, ...],
     run_id: str | None,
     seed: int | None,
     pairs: tuple[str, ...],
     document: str | None,
     **how: Any,
 ) -> int:
-    """Run a spec and write its golden file, signed and sealed.
+    """Run a spec, or one command, and write the golden file, signed and sealed.
 
-    Exits 0 if the run completed, 1 if it did not (a recorded failure is a good recording), 2 if it could not begin, 4
-    if it had to be left unfinished; `golden resume` goes on with one that failed, was stopped or was killed.
+    COMMAND is run as it is, without a shell. Files below the working directory that are among its words are what it
+    reads: a replay needs them unchanged. What it asks the network is not recorded.
+
+    Exits 0 if the run completed, or COMMAND succeeded, 1 if not (a recorded failure is a good recording), 2 if it could
+    not begin, 4 if it had to be left unfinished; `golden resume` goes on with one that failed, was stopped or was
+    killed.
     """
-    if rest:
-        raise click.UsageError("recording a COMMAND is not supported yet; give one SPEC")
-    if spec_path is None:
-        raise click.UsageError("missing argument SPEC")
+    if argv is None and (read or outputs or variables):
+        raise click.UsageError("--in, --out and --env are about a COMMAND: give one after `--`")
+    if (spec_path is None) is (argv is None):
+        raise click.UsageError("give one SPEC, or `--` and a COMMAND")
+    if argv == ():
+        raise click.UsageError("there is no COMMAND after `--`")
     session.settings.refuse_stopped()
-    spec = load_spec(Path(spec_path))
+    spec = spec_of(argv, read, outputs, variables) if argv else load_spec(Path(spec_path or ""))
     running = Running(session, **how)
     running.store.keyring.active  # noqa: B018  refuses where there is none, before any code is loaded
     name = default_run_id(spec.id) if run_id is None else run_id
     running.store.file(name)
     inputs = given_inputs(pairs, document)
     host = running.host()
-    return running.run(
+    watching = WatchingCommand(session.out) if argv else None
+    code = running.run(
         "record",
         lambda: recorded(
             spec,
@@ -106,7 +119,8 @@ def record(
             controls=host.controls,
             concurrency=host.width,
             environ=host.environ,
-            observer=host.observer,
+            observer=watching or host.observer,
         ),
         lambda: name,
     )
+    return code or int(watching is not None and not watching.succeeded)

@@ -82,7 +82,7 @@ def _output(program: Popen[bytes], limit: int, refusal: Refusal) -> bytes:
     data, open_, until = b"", program.stdout is not None, time.monotonic() + SECONDS
     while True:
         # Asked before reading: what an ended program wrote is in the pipe.
-        ended = _has_ended(program)
+        ended = has_ended(program)
         if program.stdout and open_ and ready.poll(0 if ended else 50):
             block = os.read(program.stdout.fileno(), limit + 1 - len(data))
             data, open_ = data + block, bool(block)
@@ -96,7 +96,7 @@ def _output(program: Popen[bytes], limit: int, refusal: Refusal) -> bytes:
             raise refusal(f"takes longer than {SECONDS:g} seconds", "run it yourself and see")
 
 
-def _has_ended(program: Popen[bytes]) -> bool:
+def has_ended(program: Popen[bytes]) -> bool:
     """Whether a program has ended, which leaves its id its own until it is waited for."""
     if sys.platform == "darwin":
         return program.poll() is not None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from golden.errors import UsageError
-from replay import codes
+from replay import child, codes
 from replay.attempt import Attempt
 from replay.crew import Crew
 from replay.effects import Effects, Limit, inside_event_loop
@@ -21,6 +21,8 @@ from replay.flow import Flow, active
 from replay.loops import Loops
 
 if TYPE_CHECKING:
+    from threading import Thread
+
     from replay.interrupts import Interrupts
     from replay.skill import SkillRegistry
 
@@ -144,7 +146,7 @@ class Driver:
         if limit is not None and limit.seconds <= 0:
             return Outcome(None, limit.error, final=True, untried=True)
         if self._crew is None:
-            self._crew = Crew(at_end=self._loops.close, wake=self._loops.leave)
+            self._crew = Crew(at_end=self._loops.close, wake=self._wake)
         job.attempt = Attempt(skill, request, answer, self._flow, self._loops, None)
         job.limit, job.began = limit, time.monotonic()
         self._jobs[request.index] = job
@@ -188,6 +190,11 @@ class Driver:
             job.request.allowance.spent,
             final=job.limit.error.code in codes.ENDING,
         )
+
+    def _wake(self, thread: Thread) -> None:
+        """End what a thread that is left behind waits for."""
+        child.leave(thread)
+        self._loops.leave(thread)
 
     def _give_all_up(self) -> None:
         for job in self._jobs.values():

@@ -14,14 +14,16 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from golden.canonical import canonical_bytes, decode, path_seed
+from golden.canonical import canonical_bytes, decode, path_seed, pointer
 from golden.errors import GoldenError, UsageError
 from golden.event import RunEnd, StepData
 from golden.recording import Record, Recording
 from golden.volatile import Volatile
 from replay.answers import RecordedEffects, is_timed_out
 from replay.budget import Budget
+from replay.child import CommandError
 from replay.codes import EMERGENCY_STOP, STOPPED_FROM_OUTSIDE
+from replay.command import SKILL, USUAL, asked_of, recorded_files, with_commands
 from replay.divergence import Diverged, Divergence, after_step, at_end, before_step, in_start
 from replay.driver import Driver, refuse_running_loop
 from replay.effects import caller
@@ -31,7 +33,9 @@ from replay.flow import Flow, HaltedError
 from replay.frames import Failure
 from replay.interrupts import Interrupts
 from replay.paths import Paths, is_nested
+from replay.permission import Permit, refuse_commands
 from replay.policy import Policy
+from replay.scratch import MissingInputError, Scratch
 from replay.skill import Skill, SkillRegistry
 from replay.spec import Spec
 
@@ -79,11 +83,14 @@ def replay(
     *,
     inputs: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
+    permit: Permit | None = None,
 ) -> Replay:
     """Replay `recording` with the skills of `registry`, or a function's, and compare it with `spec`.
 
     `spec` is the recorded one by default. External calls are answered from the recording. Budget ceilings, seed,
-    volatile paths and, unless given, inputs are the recorded ones. The first divergence ends the replay.
+    volatile paths and, unless given, inputs are the recorded ones. The first divergence ends the replay. Commands
+    (`exec.run`) are run only as far as `permit` goes, each in a folder of its own; a recording that has others is
+    refused before any step.
 
     Raises:
         TamperedError: the file changed since it was verified.
@@ -91,7 +98,8 @@ def replay(
     given = spec if isinstance(spec, Spec) or spec is None else Spec(dict(spec))
     source = f"current {given.source}" if given else "from the recording"
     skills = registry if isinstance(registry, SkillRegistry) else import_module("replay.plain").registry_of(registry)
-    return _Replayer(recording, skills, given, source, observer).replay(inputs)
+    with Scratch() as scratch:
+        return _Replayer(recording, skills, given, source, observer, permit or Permit(), scratch).replay(inputs)
 
 
 class _Replayer:
@@ -104,9 +112,13 @@ class _Replayer:
         spec: Spec | None,
         source: str,
         observer: Observer | None,
+        permit: Permit,
+        scratch: Scratch,
     ) -> None:
         self.recording = recording
-        self.registry = registry
+        self.registry = with_commands(registry, permit.environ, scratch)
+        self.permit = permit
+        self.scratch = scratch
         self.given = spec
         self.observer = observer
         self.answer = Replay(recording.run_id, "matched", source)
@@ -131,6 +143,7 @@ class _Replayer:
             self.policy = Policy.restored(start.policy)
             if found is None:
                 self._refuse_what_cannot_run()
+                refuse_commands(self.spec, bytes(start.inputs), permit=self.permit, answered=True)
         except GoldenError as error:
             return self._refused(error.problem, error.hint)
         refuse_running_loop(self.registry)
@@ -141,6 +154,8 @@ class _Replayer:
         except Diverged as diverged:
             answer.verdict, answer.divergence = "diverged", diverged.divergence
             return answer
+        except MissingInputError as error:
+            return self._refused(error.problem, error.hint)
         return self._judge()
 
     def begin(self, request: Invoke) -> Outcome | None:
@@ -150,9 +165,15 @@ class _Replayer:
         if step.error and step.error.code == EMERGENCY_STOP and request.attempt == len(step.attempts):
             # It was stopped from outside at this attempt; steps that were under way then come after it.
             return Outcome(None, step.error, final=True, untried=True)
-        if self.begun == request.index:
-            return None
+        if self.begun != request.index:
+            self._compare_start(request, record)
         self.begun = request.index
+        if request.step.skill_id == SKILL and not (request.step.external or is_timed_out(step)):
+            self._lay_out(request, record)
+        return None
+
+    def _compare_start(self, request: Invoke, record: Record) -> None:
+        step = record.step
         skill = self.registry.get(request.step.skill_id)
         found = before_step(step, request.index, request.seed, request.inputs, request.input_hash)
         if found is None and not request.step.external and skill and skill.version != step.skill_version:
@@ -164,7 +185,24 @@ class _Replayer:
             for effect in record.effects:
                 # Answers are not compared; this notes which rules they match.
                 self.volatile.hash_result(step.step_id, effect.name, effect.result)
-        return None
+
+    def _lay_out(self, request: Invoke, record: Record) -> None:
+        """Give a command that is about to be run the files that it read, if they are what they were."""
+        try:
+            asked = asked_of(request.inputs)
+        except CommandError:
+            # As it will find out itself.
+            return
+        withheld = [name for name in asked.env if name not in {*USUAL, *self.permit.environ}]
+        note = f"step {request.step.id} was not given {', '.join(withheld)}: not named here (--env), or not set"
+        if withheld and note not in self.answer.notes:
+            self.answer.notes.append(note)
+        found = self.scratch.enter(asked.inputs, asked.outputs, recorded_files(record.effects, request.attempt))
+        if found is not None:
+            path, expected, actual = found
+            place = pointer(("inputs", path, "sha256"))
+            hashes = expected.get("sha256"), actual["sha256"]
+            raise Diverged(Divergence("inputs", record.step.step_id, record.step.index, place, *hashes))
 
     def emit(self, event: Emit) -> bytes | None:
         """See `Sink`: compare what the step, or the run, came to."""

@@ -23,10 +23,12 @@ from golden.repair import finish
 from golden.unfinished import Unfinished, open_unfinished
 from replay.budget import Budget, Ceilings
 from replay.checkpoints.contract import RUNNING
+from replay.command import with_commands
 from replay.environment import recorded_environment, recorded_skills
 from replay.interrupts import Interrupts
 from replay.lineage import has_run, history, latest, next_id, origin, until
 from replay.past import Past, carried_over, recorded, under_way
+from replay.permission import Permit, refuse_commands
 from replay.policy import Policy
 from replay.progress import Progress, Saving, Sealed, Written, refuse_ahead
 from replay.runner import (
@@ -66,6 +68,7 @@ class Terms(msgspec.Struct, frozen=True):
         policy: what may be run; a run that was killed under another one goes on in a new file under this one.
         step_ceiling_cents: what a step may cost from now on that names no ceiling; None for what the run began with.
         workflow_ceiling_cents: what the run may cost from now on; None for what it began with.
+        permit: which commands (`exec.run`) may be run; by default none.
     """
 
     current: Callable[[str | None], Spec | None] = lambda _: None
@@ -75,6 +78,7 @@ class Terms(msgspec.Struct, frozen=True):
     policy: Policy | None = None
     step_ceiling_cents: int | None = None
     workflow_ceiling_cents: int | None = None
+    permit: Permit = Permit()
 
     def spec(self, start: RunStart) -> Spec:
         """Return the spec as it is now of a run with that header; raises UsageError where there is none."""
@@ -93,6 +97,7 @@ def resume(run_id: str, host: Host, terms: Terms | None = None) -> Recording:
         StoreError, TamperedError, KeyringError: its file is not what was recorded, or its checkpoint is ahead of it.
     """
     terms = terms or Terms()
+    host = _equipped(host, terms)
     host.refuse_halted()
     if not host.store.is_begun(run_id):
         # Says what is so: not there, gone, or nothing in it.
@@ -123,6 +128,7 @@ def fork(run_id: str, step_id: str, new_id: str, host: Host, terms: Terms | None
         As `resume`; a run that has not ended must be resumed or recovered first.
     """
     terms = terms or Terms()
+    host = _equipped(host, terms)
     host.refuse_halted()
     with Recording.open(host.store.file(run_id), host.store.read()) as source:
         spec = terms.spec(source.start)
@@ -145,6 +151,11 @@ def recover(run_id: str, host: Host) -> Recording:
         return _end(past, host)
 
 
+def _equipped(host: Host, terms: Terms) -> Host:
+    """Return the host with the skill that runs commands, which are given no more than the terms say."""
+    return replace(host, registry=with_commands(host.registry, terms.permit.environ))
+
+
 def _spec(start: RunStart) -> Spec:
     document = decode(start.spec)
     if document is None:
@@ -153,9 +164,16 @@ def _spec(start: RunStart) -> Spec:
 
 
 def _changes(start: RunStart, run_id: str, host: Host, terms: Terms) -> dict[Change, str]:
-    """Return what changed since a run was recorded, in words; raises ChangedError where that is not accepted."""
+    """Return what changed since a run was recorded, in words.
+
+    Raises:
+        ChangedError: it is not accepted.
+        CommandRefusedError: the run has commands, and nobody has said that they may be run.
+    """
     found: dict[Change, str] = {}
     spec = terms.spec(start)
+    inputs = bytes(start.inputs) if terms.inputs is None else check_inputs(spec, _merged(start, terms))
+    refuse_commands(spec, inputs, terms.permit, answered=False)
     if spec.hash != start.spec_hash:
         found["spec"] = f"the spec {spec.source} is another"
     was = start.environment.skills
@@ -163,7 +181,7 @@ def _changes(start: RunStart, run_id: str, host: Host, terms: Terms) -> dict[Cha
     changed = sorted(name for name in was.keys() & now.keys() if was[name] != now[name])
     if changed:
         found["code"] = f"the code of {', '.join(changed)} changed"
-    if terms.inputs is not None and check_inputs(spec, _merged(start, terms)) != bytes(start.inputs):
+    if inputs != bytes(start.inputs):
         found["context"] = "its inputs are others"
     missing = {change: why for change, why in found.items() if change not in terms.accepted}
     if missing:

@@ -28,6 +28,7 @@ from golden.volatile import Volatile
 from replay import codes
 from replay.budget import DEFAULT_STEP_CEILING, Budget, Ceilings
 from replay.checkpoints.contract import CheckpointStore
+from replay.command import with_commands
 from replay.controls import Controls
 from replay.driver import Driver, refuse_running_loop
 from replay.engine import BY_PATH, INDEXED, Emit, Invoke, Outcome, run
@@ -129,7 +130,7 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
         seed: any integer.
         inputs: the run inputs, JSON values by name.
         volatile: paths that do not enter a hash, beside those of the spec.
-        environ: the environment whose names are recorded.
+        environ: the environment whose names are recorded, and of which commands are given what their step names.
         observer: told of each step.
         step_ceiling_cents: what a step may cost that names no ceiling of its own; 0 means 0.
         workflow_ceiling_cents: what the run may cost; in place of what the spec says, where it is given.
@@ -146,6 +147,7 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
     spec, registry, scheme = _what(spec, registry, inputs or {})
     raw_inputs = check_inputs(spec, {} if inputs is None else dict(inputs))
     saving = checkpoints if isinstance(checkpoints, Saving) or checkpoints is None else Saving(checkpoints)
+    registry = with_commands(registry, environ or {})
     host = Host(registry, store, saving, controls, environ or {}, observer, concurrency)
     host.refuse_halted()
     host.refuse_unready(spec)

@@ -46,8 +46,17 @@ class Skill:
         """The name of the module that defines the function."""
         return getattr(innermost(self.function), "__module__", None) or "?"
 
+    @property
+    def _is_built_in(self) -> bool:
+        return self.module.startswith("replay.")
+
     def code_hash(self) -> str | None:
-        """Return SHA-256 (64 hex) of the source file of the skill's module, or None where there is none."""
+        """Return SHA-256 (64 hex) of the source file of the skill's module, or None where there is none, or it is ours.
+
+        What a built-in skill does its version says.
+        """
+        if self._is_built_in:
+            return None
         file = getattr(sys.modules.get(self.module), "__file__", None)
         try:
             return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
@@ -57,7 +66,7 @@ class Skill:
     def location(self) -> str | None:
         """Return FILE:LINE of the function's `def`, relative to the working directory, or None."""
         code = getattr(innermost(self.function), "__code__", None)
-        if code is None:
+        if code is None or self._is_built_in:
             return None
         line = code.co_firstlineno
         if code.co_name == "<lambda>":

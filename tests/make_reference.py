@@ -17,8 +17,8 @@ TARGET = Path(__file__).resolve().parents[1] / "docs" / "reference" / "commands.
 EXIT_CODES = {
     "demo": {0: "every command of the story answered as it must", 4: "one did not"},
     "record": {
-        0: "the run completed, its file is sealed",
-        1: "it did not complete; the recording of that is sealed too",
+        0: "the run completed, or COMMAND succeeded; its file is sealed",
+        1: "it did not complete, or COMMAND failed; the recording of that is sealed too",
         4: "the golden directory cannot be written",
         130: "SIGINT: the run was ended and sealed as `aborted`; SIGTERM: 143",
     },
@@ -26,7 +26,7 @@ EXIT_CODES = {
         0: "every recording matched",
         1: "one diverged",
         3: "a file is tampered with; it was not replayed",
-        4: "one could not be replayed, or there was none",
+        4: "one could not be replayed, has commands that nobody allowed, or there was none",
     },
     "init": {0: "what was missing is written, what exists is left as it is", 2: "it cannot be written"},
     "import": {
@@ -92,7 +92,7 @@ EXIT_CODES = {
         1: "it did not complete; the recording of that is sealed too",
         2: "refused: resuming is disabled, the engine is stopped, or the run is being written",
         3: "the golden file is not what was recorded; nothing was run",
-        4: "something changed that was not accepted, or the run had to be left unfinished",
+        4: "something changed that was not accepted, a command was refused, or the run had to be left unfinished",
         130: "SIGINT: the run was ended and sealed as `aborted`; SIGTERM: 143",
     },
     "fork": {
@@ -100,7 +100,7 @@ EXIT_CODES = {
         1: "it did not complete; the recording of that is sealed too",
         2: "refused: the engine is stopped, no such step, or the id is taken",
         3: "RUN is not what was recorded; nothing was run",
-        4: "something changed that was not accepted, or the new run had to be left unfinished",
+        4: "something changed that was not accepted, a command was refused, or the new run had to be left unfinished",
         130: "SIGINT: the run was ended and sealed as `aborted`; SIGTERM: 143",
     },
     "status": {
@@ -229,7 +229,6 @@ def _later(commands: dict[str, click.Command]) -> str:
         for flag, names in sorted(flags.items())
     ]
     lines.append(_folded(f"- flags: {', '.join(told)}", "  "))
-    lines.append("- `golden record -- COMMAND…`")
     return "\n".join(lines) + "\n"
 
 

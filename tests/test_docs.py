@@ -414,6 +414,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
     (here / "specs").mkdir()
     (here / "skills.py").write_text(SKILLS)
     (here / "golden.toml").write_text('skills = ["skills.py"]\n')
+    (here / "data.csv").write_text("2\n1\n")
     (here / "inputs.json").write_text('{"city": "Oslo"}')
     steps = [STEP, *({**STEP, "id": name} for name in ("rank", "sort", "check", "send"))]
     (here / "specs" / "report.json").write_text(json.dumps({"id": "report", "steps": steps}))
