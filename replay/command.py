@@ -82,9 +82,7 @@ class Commands:
         # What stands in files is told by the world; of a run that was killed in between it may be another by now.
         if read and ctx.external(_FILES, lambda _: read, asked.inputs) != read:
             raise CommandError("input changed", "an input file is not what it was when the step began")
-        environment = {
-            name: self._environ[name] for name in asked.env if name in self._environ and not name.startswith("GOLDEN_")
-        }
+        environment = {name: self._environ[name] for name in asked.env if name in self._environ}
         given = None if asked.stdin is None else asked.stdin.encode()
         child = Child(asked.argv, environment, folder, given, asked.max_output)
         code = child.run()

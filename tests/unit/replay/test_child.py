@@ -105,6 +105,22 @@ def test_stdin_is_closed_unless_given(tmp_path: Path) -> None:
     assert bytes(told.stdout.start) == b"0\n"
 
 
+def test_what_we_are_given_on_stdin_is_not_the_childs(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    kept = os.dup(0)
+    os.dup2(ours, 0)
+    try:
+        os.write(theirs, b"ours")
+        os.close(theirs)
+        told = sh("cat", tmp_path)
+        told.run()
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(ours)
+    assert told.stdout.bytes == 0
+
+
 @pytest.mark.parametrize("given", [b"", b"a line\n", b"x" * (1 << 20)])
 def test_stdin_is_what_was_given_though_nobody_reads_it_at_once(tmp_path: Path, given: bytes) -> None:
     told = sh("sleep 0.05; sha256sum", tmp_path, given=given)
@@ -160,7 +176,10 @@ def test_what_holds_the_output_open_is_an_error_and_killed(tmp_path: Path, monke
     assert is_gone(pid_in(tmp_path / "pid"))
 
 
-def test_what_lets_go_of_the_output_in_time_is_heard_to_its_end(tmp_path: Path) -> None:
+def test_what_lets_go_of_the_output_in_time_is_heard_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "GRACE", 30)
     told = sh("(sleep 0.1; echo late) & echo soon", tmp_path)
     assert told.run() == 0
     assert bytes(told.stdout.start) == b"soon\nlate\n"

@@ -174,6 +174,13 @@ def test_fork_refuses_and_begins_nothing(lab: Lab) -> None:
     assert not lab.store.file("r-9").path.exists()
 
 
+def test_fork_refuses_a_command_that_a_replay_would_only_answer(lab: Lab) -> None:
+    document = flow(step("a", "exec.run", inputs=PWNED, external=True), step("b", "fine"))
+    assert replay(pwned(lab, document), skills(fine=lambda _: 1)).matched
+    with pytest.raises(CommandRefusedError):
+        fork("r-1", "a", "r-9", host(lab))
+
+
 def test_fork_with_a_permit_runs_it(lab: Lab) -> None:
     pwned(lab)
     with fork("r-1", "a", "r-9", host(lab), Terms(permit=ALL)) as forked:
