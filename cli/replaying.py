@@ -6,13 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import msgspec
 
 from cli.command import Session, command, later, run_option
 from cli.commands import permit_of, permit_options
+from cli.functions import function_option, with_function
 from cli.inputs import given_inputs, input_options
 from cli.parallel import in_order
 from cli.render import bold, counted, dim, failure_lines, mark, safe, shown
@@ -42,6 +43,7 @@ class Answer(msgspec.Struct):
 @command(
     """golden replay report-20260101T000000Z-1a2b --skills skills.py
     golden replay report-1 --spec specs/report.json
+    golden replay agent-1 --function agent.py:agent
     golden replay report-1 --allow-exec
     golden replay --all -x -j 2""",
     skills=True,
@@ -54,7 +56,7 @@ class Answer(msgspec.Struct):
 @click.option("-x", "--fail-fast", is_flag=True, help="Stop after the first recording that does not match.")
 @click.option("-j", "--jobs", default=1, type=click.IntRange(1), metavar="N", help="Processes to use.")
 @click.option("-k", "text", metavar="TEXT", help="Only recordings whose run id contains TEXT.")
-@later("--function", value=True)
+@function_option
 @permit_options
 @later("--pdb")
 def replay(
@@ -69,6 +71,7 @@ def replay(
     text: str | None,
     allowed: bool,
     variables: tuple[str, ...],
+    function_name: str | None,
     **given: Any,
 ) -> int:
     """Run recordings again and compare everything; the first thing that changed is named.
@@ -87,7 +90,7 @@ def replay(
     files = [GoldenFile.at(os.path.abspath(file.place)) for file in files if text is None or text in file.stem]
     inputs = given_inputs(**given)
     permit = permit_of(settings, variables, allowed=allowed, named=spec_path is not None)
-    job = _ReplayJob(session, store, spec_path, inputs or None, permit)
+    job = _ReplayJob(session, store, _Code(spec_path, function_name), inputs or None, permit)
     by: Counter[str] = Counter()
     code = 0 if files else 4
     try:
@@ -113,15 +116,25 @@ def replay(
     return code
 
 
+class _Code(NamedTuple):
+    """What was named to be run: a spec, a function, or neither."""
+
+    spec_path: str | None
+    function_name: str | None
+
+
 class _ReplayJob:
     """Everything that replaying one file needs."""
 
     def __init__(
-        self, session: Session, store: Store, spec_path: str | None, inputs: dict[str, Any] | None, permit: Permit
+        self, session: Session, store: Store, code: _Code, inputs: dict[str, Any] | None, permit: Permit
     ) -> None:
         self.session = session
         self.store = store
-        self.specs = CurrentSpecs(session.settings.values["specs"], spec_path)
+        self.function_name = code.function_name
+        # The spec of a function stands in no file.
+        places = session.settings.values["specs"] if code.function_name is None else ()
+        self.specs = CurrentSpecs(places, code.spec_path)
         self.inputs = inputs
         self.permit = permit
         self.home = os.getcwd()
@@ -151,6 +164,7 @@ class _ReplayJob:
         self.specs.load()
         prepare(self.session.out)
         self.registry = load_skills(values["skills"])
+        with_function(self.registry, self.function_name)
         return self.registry
 
     def _replay(self, recording: Recording, registry: SkillRegistry, answer: Answer) -> None:

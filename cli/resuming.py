@@ -59,6 +59,7 @@ def resume(
     document: str | None,
     allowed: bool,
     variables: tuple[str, ...],
+    function_name: str | None,
     **how: Any,
 ) -> int:
     """Go on with a run: what was recorded is not run again, and not paid for again.
@@ -71,7 +72,7 @@ def resume(
     session.settings.refuse_resume_disabled()
     session.settings.refuse_stopped()
     run_id = check_run_id(only_run(run, run_option))
-    running = Running(session, **how)
+    running = Running(session, function_name=function_name, **how)
     running.store.keyring.active  # noqa: B018  refuses where there is none, before any code is loaded
     permit = permit_of(session.settings, variables, allowed=allowed, named=spec_path is not None)
     terms = _terms(running, accepted, spec_path, given_inputs(pairs, document), permit, _checkpoint(checkpoint))
@@ -108,6 +109,7 @@ def fork(
     document: str | None,
     allowed: bool,
     variables: tuple[str, ...],
+    function_name: str | None,
     **how: Any,
 ) -> int:
     """Begin a new run with what RUN had recorded before a step, and go on live from there.
@@ -118,7 +120,7 @@ def fork(
     session.settings.refuse_resume_disabled()
     session.settings.refuse_stopped()
     run_id = check_run_id(only_run(run, run_option))
-    running = Running(session, **how)
+    running = Running(session, function_name=function_name, **how)
     running.store.keyring.active  # noqa: B018  refuses where there is none, before any code is loaded
     running.store.file(new_id)
     permit = permit_of(session.settings, variables, allowed=allowed, named=spec_path is not None)
@@ -136,7 +138,8 @@ def _terms(
     checkpoint: int | None = None,
 ) -> Terms:
     """Return on what terms a run goes on; its spec as it is now is the one that a replay would compare it with."""
-    specs = CurrentSpecs(running.session.settings.values["specs"], spec_path)
+    # The spec of a function stands in no file.
+    specs = CurrentSpecs(() if running.function_name else running.session.settings.values["specs"], spec_path)
     specs.load()
     return Terms(
         current=specs.of,

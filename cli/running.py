@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cli.command import Session
+from cli.functions import function_option, with_function
 from cli.render import Out, bold, counted, dim, failure_lines, mark, safe
 from cli.usercode import TerminatedError, prepare
 from golden.event import StepData
@@ -28,7 +29,7 @@ _CENTS = click.IntRange(0, 10**15)
 
 
 def running_options(function: Function) -> Function:
-    """Add what every command takes under which steps run: ceilings, checkpoints, how many steps at a time."""
+    """Add what commands take under which steps run: a function, ceilings, checkpoints, how many steps at a time."""
     for option in (
         click.option("--concurrency", type=click.IntRange(1, 256), metavar="N", help="Steps at a time.  [default: 1]"),
         click.option("--checkpoints", metavar="URL", help="Where checkpoints go.  [default: in the golden directory]"),
@@ -41,6 +42,7 @@ def running_options(function: Function) -> Function:
             metavar="CENTS",
             help="What a step may cost, unless it says so itself.",
         ),
+        function_option,
     ):
         function = option(function)
     return function
@@ -57,8 +59,12 @@ class Running:
         checkpoints: str | None,
         workflow_ceiling: int | None,
         step_ceiling: int | None,
+        function_name: str | None,
     ) -> None:
         self.session = session
+        self.function_name = function_name
+        # What is run in place of a spec, once the user's code is loaded.
+        self.function: Function | None = None
         settings = session.settings
         if checkpoints is not None:
             settings.use_checkpoints(checkpoints)
@@ -87,6 +93,7 @@ class Running:
         self._saving = Saving(settings.open_checkpoints(), interval) if saving else None
         prepare(self.session.out)
         registry = load_skills(settings.values["skills"])
+        self.function = with_function(registry, self.function_name)
         watching = Watching(self.session.out)
         return Host(registry, self.store, self._saving, controls, self._environ, watching, self._width)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cli.command import Session, command, later
+from cli.command import Session, command
 from cli.commands import BeforeDashes, WatchingCommand, command_options, spec_of
 from cli.demo.story import Story
 from cli.inputs import given_inputs, input_options
@@ -53,6 +53,7 @@ def demo(session: Session) -> int:
     golden record specs/report.json --run-id report-1 --seed 7 --input city=Oslo
     golden record specs/report.toml --inputs @inputs.json
     golden record specs/report.json --concurrency 4 --workflow-ceiling 500
+    golden record --function agent.py:agent --input question="How warm is it?"
     golden record --out sorted.csv -- sort -o sorted.csv data.csv""",
     skills=True,
     cls=BeforeDashes,
@@ -63,7 +64,6 @@ def demo(session: Session) -> int:
 @input_options
 @running_options
 @command_options
-@later("--function", value=True)
 def record(
     session: Session,
     *,
@@ -76,9 +76,12 @@ def record(
     seed: int | None,
     pairs: tuple[str, ...],
     document: str | None,
+    function_name: str | None,
     **how: Any,
 ) -> int:
-    """Run a spec, or one command, and write the golden file, signed and sealed.
+    """Run a spec, a plain Python function, or one command, and write the golden file, signed and sealed.
+
+    What a function calls by `@step` and `@external` is recorded with it; its inputs are its arguments.
 
     COMMAND is run as it is, without a shell. Files below the working directory that are among its words are what it
     reads: a replay needs them unchanged. What it asks the network is not recorded.
@@ -89,30 +92,35 @@ def record(
     """
     if argv is None and (read or outputs or variables):
         raise click.UsageError("--in, --out and --env are about a COMMAND: give one after `--`")
-    if (spec_path is None) is (argv is None):
-        raise click.UsageError("give one SPEC, or `--` and a COMMAND")
+    if [spec_path, argv, function_name].count(None) != 2:  # noqa: PLR2004  one of three
+        raise click.UsageError("give one SPEC, or --function, or `--` and a COMMAND")
     if argv == ():
         raise click.UsageError("there is no COMMAND after `--`")
     session.settings.refuse_stopped()
-    spec = spec_of(argv, read, outputs, variables) if argv else load_spec(Path(spec_path or ""))
-    running = Running(session, **how)
+    spec = None
+    if function_name is None:
+        spec = spec_of(argv, read, outputs, variables) if argv else load_spec(Path(spec_path or ""))
+    running = Running(session, function_name=function_name, **how)
     running.store.keyring.active  # noqa: B018  refuses where there is none, before any code is loaded
-    name = default_run_id(spec.id) if run_id is None else run_id
+    name = default_run_id(spec.id if spec else str(function_name).rpartition(":")[2]) if run_id is None else run_id
     running.store.file(name)
     inputs = given_inputs(pairs, document)
     host = running.host()
+    what: Any = spec or running.function
     watching = WatchingCommand(session.out) if argv else None
     code = running.run(
         "record",
         lambda: recorded(
-            spec,
+            what,
             host.registry,
             store=host.store,
             run_id=name,
             seed=seed,
             inputs=inputs,
             step_ceiling_cents=running.ceilings.step,
-            workflow_ceiling_cents=running.ceilings.budget(spec.budget_ceiling_cents).workflow_ceiling,
+            workflow_ceiling_cents=running.ceilings.budget(
+                spec.budget_ceiling_cents if spec else None
+            ).workflow_ceiling,
             policy=running.policy,
             volatile=session.settings.values["volatile"],
             checkpoints=host.saving,

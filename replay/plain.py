@@ -29,8 +29,17 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 def spec_of(function: Callable[..., Any], inputs: Mapping[str, Any]) -> Spec:
-    """Return the spec of one step that calls `function` with the run's inputs."""
+    """Return the spec of one step that calls `function` with the run's inputs.
+
+    Raises:
+        UsageError: it takes others.
+    """
     name = name_of(function)
+    signature, contexts, as_one = _form(function)
+    try:
+        signature.bind(**dict.fromkeys(contexts), **({"inputs": inputs} if as_one else inputs))
+    except TypeError as error:
+        raise UsageError(f"{name}: {error}", hint="give its arguments as run inputs (--input NAME=VALUE)") from None
     given = {key: "${inputs." + key + "}" for key in inputs}
     return Spec({"id": name, "steps": [{"id": name, "skill_id": name, "inputs": given}]}, source=name)
 
@@ -56,12 +65,10 @@ def registry_of(function: Callable[..., Any]) -> SkillRegistry:
 
 
 def _called(function: Callable[..., Any]) -> Callable[[Context], Any]:
-    signature = inspect.signature(function)
-    contexts = context_parameters(signature)
-    others = [name for name in signature.parameters if name not in contexts]
+    _, contexts, as_one = _form(function)
 
     def arguments(ctx: Context) -> dict[str, Any]:
-        given = {"inputs": ctx.inputs} if others == ["inputs"] else ctx.inputs
+        given = {"inputs": ctx.inputs} if as_one else ctx.inputs
         return {**dict.fromkeys(contexts, ctx), **given}
 
     if is_coroutine_function(function) or inspect.isasyncgenfunction(innermost(function)):
@@ -77,6 +84,13 @@ def _called(function: Callable[..., Any]) -> Callable[[Context], Any]:
         return _told(list(value) if inspect.isgenerator(value) else value)
 
     return wraps(innermost(function))(call)
+
+
+def _form(function: Callable[..., Any]) -> tuple[inspect.Signature, list[str], bool]:
+    """Return how a function is called, which parameters are given the Context, and whether one takes all inputs."""
+    signature = inspect.signature(function)
+    contexts = context_parameters(signature)
+    return signature, contexts, [name for name in signature.parameters if name not in contexts] == ["inputs"]
 
 
 def _told(value: Any) -> Any:

@@ -341,7 +341,9 @@ class _Replayer:
             origin = f"it was recorded from module {recorded.module}" if recorded else "it was built in"
             raise UsageError(
                 f"SKILL_NOT_FOUND: no skill {step.skill_id} for step {step.id}; {origin}",
-                hint="load the module that registers it (--skills)",
+                hint="load the module that registers it (--skills)"
+                if start.seed_scheme == INDEXED
+                else "name the function that was recorded (--function FILE.py:NAME)",
             )
 
     def _steps_recorded(self) -> int:

@@ -414,6 +414,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
     (here / "specs").mkdir()
     (here / "skills.py").write_text(SKILLS)
     (here / "golden.toml").write_text('skills = ["skills.py"]\n')
+    (here / "agent.py").write_text("def agent(question: str) -> str:\n    return question\n")
     (here / "data.csv").write_text("2\n1\n")
     (here / "inputs.json").write_text('{"city": "Oslo"}')
     steps = [STEP, *({**STEP, "id": name} for name in ("rank", "sort", "check", "send"))]
@@ -425,6 +426,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
     site = Site(here, env)
     for folder, run_id, seed in RUNS:
         site.golden("record", "specs/report.json", "--dir", folder, "--run-id", run_id, "--seed", seed)
+    site.golden("record", "--function", "agent.py:agent", "--input", "question=why", "--run-id", "agent-1")
     (here / "anchor.txt").write_text(site.golden("verify"))
     return here, env
 

@@ -29,11 +29,7 @@ PAGES = (*COMMANDS, *MEMBERS)
 LATER_COMMANDS = (
     "explain gate update review accept reject backup restore prune drill doctor metrics audit rollout runbook"
 )
-LATER_FLAGS = (
-    ("record", "--function=skills.py:main"),
-    ("replay", "--function=skills.py:main"),
-    ("replay", "--pdb"),
-)
+LATER_FLAGS = (("replay", "--pdb"),)
 
 
 def test_help_shows_the_commands_in_groups(shell: Shell, snapshot: SnapshotAssertion) -> None:
