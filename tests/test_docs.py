@@ -426,7 +426,6 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
     site = Site(here, env)
     for folder, run_id, seed in RUNS:
         site.golden("record", "specs/report.json", "--dir", folder, "--run-id", run_id, "--seed", seed)
-    site.golden("record", "--function", "agent.py:agent", "--input", "question=why", "--run-id", "agent-1")
     (here / "anchor.txt").write_text(site.golden("verify"))
     return here, env
 
@@ -441,6 +440,9 @@ BEFORE: dict[str, tuple[tuple[str, ...], ...]] = {
     "golden record specs/report.json --run-id report-1": (
         ("quarantine", "report-1", "--yes"),
         ("checkpoints", "delete", "report-1", "--expect-version", "7", "--yes"),
+    ),
+    "golden replay agent-1": (
+        ("record", "--function", "agent.py:agent", "--input", "question=why", "--run-id", "agent-1"),
     ),
     "golden keys retire": (NEW_KEY,),
     "golden keys revoke": (NEW_KEY, ("rotate", "--reason", "scheduled", "--yes")),
