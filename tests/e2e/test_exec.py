@@ -107,9 +107,9 @@ def test_what_a_command_writes_cannot_play_with_the_terminal(desk: Shell) -> Non
 @pytest.mark.parametrize(
     "argv, problem",
     [
-        (("spec.json", "--", "ls"), "give one SPEC, or `--` and a COMMAND"),
+        (("spec.json", "--", "ls"), "give one SPEC, or --function, or `--` and a COMMAND"),
         (("--",), "there is no COMMAND after `--`"),
-        ((), "give one SPEC, or `--` and a COMMAND"),
+        ((), "give one SPEC, or --function, or `--` and a COMMAND"),
         (("--out", "x", "spec.json"), "--in, --out and --env are about a COMMAND: give one after `--`"),
         (("spec.json", "more.json"), "got unexpected extra argument (more.json)"),
         (("--out", "../x", "--", "ls"), "file '../x' is not a plain path below the working directory, without `..`"),
