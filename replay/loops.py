@@ -108,6 +108,7 @@ class _Loop:
         error = context.get("exception")
         if isinstance(error, (StoppedError, LeftBehindError)):
             # It was meant for all that runs here, and broke into a callback, whose errors a loop keeps to itself.
-            self._end()
+            if not loop.is_closed():
+                self._end()
         elif not self._left and not isinstance(error, ENDS):
             loop.default_exception_handler(context)

@@ -157,6 +157,23 @@ def test_what_breaks_into_a_callback_ends_all_that_runs(kind: type[BaseException
     assert isinstance(waiter.found, asyncio.CancelledError)
 
 
+def test_what_breaks_into_a_task_that_nobody_asks_is_silent(caplog: pytest.LogCaptureFixture) -> None:
+    async def breaks() -> None:
+        raise LeftBehindError
+
+    async def waits() -> None:
+        kept.append(asyncio.create_task(breaks()))
+        await asyncio.sleep(0.01)
+
+    kept: list[Any] = []
+    waiter = Waiter(waits)
+    waiter.gone()
+    # It is said of a task when it is dropped; its loop is closed by then.
+    kept.clear()
+    gc.collect()
+    assert caplog.messages == []
+
+
 def test_error_of_any_other_callback_is_reported_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     def breaks() -> None:
         raise ValueError("mine")
