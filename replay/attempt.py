@@ -21,6 +21,7 @@ from replay.context import Context
 from replay.effects import Calls, UnrecordableError
 from replay.engine import Invoke, Outcome
 from replay.frames import MAX_MESSAGE, failure_of
+from replay.guard import Guard, Watch, watching
 
 if TYPE_CHECKING:
     from replay.interrupts import Interrupts
@@ -34,18 +35,26 @@ MAX_OUTPUT = MAX_LINE - (1 << 20)
 class Attempt:
     """One call of `skill`; `start` is the run's recorded start, `loops` await what is to be awaited.
 
-    `interrupts` may break into it, None where another thread than the main one makes it.
+    `interrupts` may break into it, None where another thread than the main one makes it; `guard` watches over it.
     """
 
     def __init__(
-        self, skill: Skill, request: Invoke, calls: Calls, start: str, loops: Loops, interrupts: Interrupts | None
+        self,
+        skill: Skill,
+        request: Invoke,
+        calls: Calls,
+        start: str,
+        loops: Loops,
+        interrupts: Interrupts | None,
+        guard: Guard | None = None,
     ) -> None:
         self.request = request
         self._skill = skill
         self._calls = calls
-        self._start = start
         self._loops = loops
         self._interrupts = interrupts
+        self._context = Context(request, start, calls)
+        self._watch = Watch(guard, request, self._context, calls) if guard else None
         # What an attempt sets in its context (decimal's precision) is gone after it, wherever it is made.
         self._variables = copy_context()
         self._pid = os.getpid()
@@ -63,13 +72,15 @@ class Attempt:
         """Note that nobody waits for it any more: nothing that it still does counts, or enters the recording."""
         self._given_up = True
         self._calls.give_up()
+        if self._watch:
+            self._watch.close()
         self.request.allowance.close()
 
     def _outcome(self) -> Outcome:
         try:
             value = self._call()
         except UnrecordableError as error:
-            return _failed("UnrecordableError", str(error), error.location or self._skill.location())
+            return _failed(type(error).__name__, str(error), error.location or self._skill.location())
         except BaseException as error:  # a skill may raise anything, SystemExit too
             # Ours, and not one of the same kind that the skill made itself.
             denied = self.request.allowance.denied
@@ -83,9 +94,10 @@ class Attempt:
 
     def _call(self) -> Any:
         skill, interrupts, request = self._skill, self._interrupts, self.request
+        watching.set(self._watch)
         try:
             with interrupts.let_in() if interrupts else nullcontext():
-                value = skill.function(Context(request, self._start, self._calls))
+                value = skill.function(self._context)
                 return self._loops.run(value) if skill.is_async and hasattr(value, "__await__") else value
         finally:
             # What happened outside counts, whatever the skill made of it.
@@ -94,6 +106,8 @@ class Attempt:
             if os.getpid() != self._pid:
                 # A child that the skill forked came back: its parent goes on with the run, it must not.
                 os._exit(1)
+            if self._watch:
+                self._watch.close()
             request.allowance.close()
             self._calls.leave()
             if interrupts:

@@ -6,7 +6,7 @@ Whether a run is recorded, replayed or resumed lies in the effects and the sink 
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -17,7 +17,9 @@ from replay.attempt import Attempt
 from replay.crew import Crew
 from replay.effects import Effects, Limit, inside_event_loop
 from replay.engine import Emit, Engine, Invoke, Outcome, StoppedError, Wait
+from replay.guard import Guard
 from replay.loops import Loops
+from replay.patches import in_place
 
 if TYPE_CHECKING:
     from replay.interrupts import Interrupts
@@ -58,6 +60,7 @@ class Driver:
         registry: has every skill that is invoked.
         start: the run's recorded start, for `Context.now`.
         width: how many steps may be under way at a time; the engine must be given the same.
+        guard: watches over what the steps' code does, None for nobody.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Driver:
         interrupts: Interrupts,
         start: str,
         width: int = 1,
+        guard: Guard | None = None,
     ) -> None:
         self._registry = registry
         self._effects = effects
@@ -75,12 +79,17 @@ class Driver:
         self._interrupts = interrupts
         self._start = start
         self._side_by_side = width > 1
+        self._guard = guard
         self._loops = Loops()
         self._crew: Crew | None = None
         self._jobs: dict[int, _Job] = {}
 
     def drive(self, engine: Engine) -> None:
         """Carry out `engine`; what sink and effects raise (a divergence, a full disk) ends it and is passed on."""
+        with in_place() if self._guard else nullcontext():
+            self._drive(engine)
+
+    def _drive(self, engine: Engine) -> None:
         try:
             request = next(engine)
             while True:
@@ -135,12 +144,12 @@ class Driver:
             raise UsageError(f"SKILL_NOT_FOUND: no skill {request.step.skill_id}", hint="load the module that has it")
         limit = self._effects.limit(request)
         if limit is None and not self._side_by_side:
-            return Attempt(skill, request, answer, self._start, self._loops, self._interrupts).make()
+            return Attempt(skill, request, answer, self._start, self._loops, self._interrupts, self._guard).make()
         if limit is not None and limit.seconds <= 0:
             return Outcome(None, limit.error, final=True, untried=True)
         if self._crew is None:
             self._crew = Crew(at_end=self._loops.close, wake=self._loops.leave)
-        job.attempt = Attempt(skill, request, answer, self._start, self._loops, None)
+        job.attempt = Attempt(skill, request, answer, self._start, self._loops, None, self._guard)
         job.limit, job.began = limit, time.monotonic()
         self._jobs[request.index] = job
         self._crew.begin(request.index, job.attempt.make)

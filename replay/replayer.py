@@ -25,6 +25,7 @@ from replay.driver import Driver, refuse_running_loop
 from replay.engine import AsRecorded, Emit, Invoke, Outcome, run
 from replay.environment import recorded_skills
 from replay.frames import Failure
+from replay.guard import Guard, Mode, checked_mode
 from replay.interrupts import Interrupts
 from replay.policy import Policy
 from replay.runner import SEED_SCHEME
@@ -75,18 +76,24 @@ def replay(
     *,
     inputs: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
+    guard: Mode | None = None,
 ) -> Replay:
     """Replay `recording` with the skills of `registry` and compare it with `spec`, by default the recorded one.
 
     External calls are answered from the recording. Budget ceilings, seed, volatile paths and, unless given, inputs are
     the recorded ones. The first divergence ends the replay.
 
+    `guard` says what is done where a step's code asks for what it was not given when it was recorded, beside what the
+    recording says of it: by default a step that asks for the network ends, the rest is told in `notes`.
+
     Raises:
+        UsageError: there is no such guard.
         TamperedError: the file changed since it was verified.
     """
     given = spec if isinstance(spec, Spec) or spec is None else Spec(dict(spec))
     source = f"current {given.source}" if given else "from the recording"
-    return _Replayer(recording, registry, given, source, observer).replay(inputs)
+    mode = None if guard is None else checked_mode(guard)
+    return _Replayer(recording, registry, given, source, observer, mode).replay(inputs)
 
 
 class _Replayer:
@@ -99,11 +106,13 @@ class _Replayer:
         spec: Spec | None,
         source: str,
         observer: Observer | None,
+        mode: Mode | None,
     ) -> None:
         self.recording = recording
         self.registry = registry
         self.given = spec
         self.observer = observer
+        self.mode = mode
         self.answer = Replay(recording.run_id, "matched", source)
         self.end = recording.end
         self.records: Iterator[Record | RunEnd] = iter(())
@@ -120,6 +129,7 @@ class _Replayer:
             raw = None if inputs is None else canonical_bytes({**decode(start.inputs), **inputs})
             found = in_start(start, self.spec, raw, self.volatile)
             self.policy = Policy.restored(start.policy)
+            self.guard = Guard.replaying(self.mode, self.policy.guard)
             if found is None:
                 self._refuse_what_cannot_run()
         except GoldenError as error:
@@ -131,6 +141,7 @@ class _Replayer:
             self._run(bytes(start.inputs))
         except Diverged as diverged:
             answer.verdict, answer.divergence = "diverged", diverged.divergence
+            answer.notes += self.guard.notes()
             return answer
         return self._judge()
 
@@ -205,7 +216,8 @@ class _Replayer:
         )
         with Interrupts() as interrupts:
             effects = RecordedEffects(self.record)
-            driver = Driver(self.registry, effects, self, interrupts, self.recording.timestamp)
+            guard = None if self.guard.idle else self.guard
+            driver = Driver(self.registry, effects, self, interrupts, self.recording.timestamp, guard=guard)
             try:
                 driver.drive(engine)
             except _HaltedError:
@@ -230,6 +242,7 @@ class _Replayer:
         if dead:
             answer.notes.append(f"volatile paths that matched nothing: {', '.join(dead)}")
         answer.notes += self._code_changes()
+        answer.notes += self.guard.notes()
         return answer
 
     def _refused(self, problem: str, hint: str) -> Replay:

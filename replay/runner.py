@@ -31,6 +31,7 @@ from replay.driver import Driver, refuse_running_loop
 from replay.engine import Emit, Invoke, Outcome, run
 from replay.environment import recorded_environment
 from replay.frames import Failure
+from replay.guard import RECORDED, Guard, Mode, checked_mode
 from replay.interrupts import Interrupts
 from replay.live import LiveEffects
 from replay.past import Past, ResumedEffects
@@ -63,6 +64,7 @@ class Host(msgspec.Struct):
         environ: the environment whose names are recorded.
         observer: who watches.
         width: how many steps may be under way at a time.
+        guard: what is done about calls that no replay could do alike.
     """
 
     registry: SkillRegistry
@@ -72,6 +74,7 @@ class Host(msgspec.Struct):
     environ: Mapping[str, str] = {}
     observer: Observer | None = None
     width: int = 1
+    guard: Mode = "warn"
 
     @property
     def versions(self) -> dict[str, str]:
@@ -114,6 +117,7 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
     concurrency: int = 1,
     environ: Mapping[str, str] | None = None,
     observer: Observer | None = None,
+    guard: Mode = "warn",
 ) -> Recording:
     """Run `spec` with the skills of `registry`, record it in `store`, and return the sealed recording.
 
@@ -136,6 +140,9 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
         checkpoints: where to save how far the run has come, so that operators see it and it can be resumed.
         controls: asked before every step whether the run is to stop.
         concurrency: how many steps that do not depend on each other may be under way at a time.
+        guard: what to do where a step's code asks for what no replay could give it alike (the time, random numbers,
+            files, the network): `off`, `warn` (tell the observer), `block` (end the step), or `virtual`: answer clock
+            and random numbers from the run itself, when it is replayed too.
 
     Raises:
         UsageError: spec, inputs or run id cannot be used, a skill is missing, the engine is stopped; nothing was run.
@@ -145,7 +152,7 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
     spec = spec if isinstance(spec, Spec) else Spec(dict(spec))
     raw_inputs = check_inputs(spec, {} if inputs is None else dict(inputs))
     saving = checkpoints if isinstance(checkpoints, Saving) or checkpoints is None else Saving(checkpoints)
-    host = Host(registry, store, saving, controls, environ or {}, observer, concurrency)
+    host = Host(registry, store, saving, controls, environ or {}, observer, concurrency, checked_mode(guard))
     host.refuse_halted()
     host.refuse_unready(spec)
     rules = [*spec.volatile, *(rule for rule in volatile if rule not in spec.volatile)]
@@ -160,7 +167,7 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
         canonical=FORMAT,
         environment=recorded_environment(spec, registry, host.environ),
         inputs=Raw(raw_inputs),
-        policy=policy_for(registry, policy),
+        policy=policy_for(registry, policy, guard),
         redacted=[],
         seed=base,
         seed_scheme=SEED_SCHEME,
@@ -215,6 +222,10 @@ def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bo
     start, recorder, interrupts = course.start, course.recorder, course.interrupts
     if host.observer and live and (words := course.past.words(len(course.spec.steps), start)):
         host.observer.note(words)
+    policy = Policy.restored(start.policy)
+    if host.observer and host.guard in RECORDED and host.guard != policy.guard:
+        host.observer.note(f"guard {host.guard}: the run did not begin under it, and goes on as it began")
+    guard = Guard.recording(host.guard, policy.guard, heard=host.observer is not None)
     volatile = Volatile(start.volatile)
     volatile.hash_inputs(start.inputs)
     engine = run(
@@ -222,7 +233,7 @@ def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bo
         seed=start.seed,
         inputs=bytes(start.inputs),
         budget=Budget.restored(start.budget_snapshot),
-        policy=Policy.restored(start.policy),
+        policy=policy,
         versions=host.versions,
         volatile=volatile,
         order=course.past.order if live else course.past.only,
@@ -231,8 +242,9 @@ def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bo
     world = LiveEffects(recorder.write, volatile, interrupts, course.spec.timeout_seconds)
     goes_on = course.past.records or course.past.pending or not live
     effects = ResumedEffects(course.past, world if live else None) if goes_on else world
-    sink = _Writing(host, course, volatile, progress, live=live)
-    Driver(host.registry, effects, sink, interrupts, course.started, host.width).drive(engine)
+    sink = _Writing(host, course, volatile, progress, guard, live=live)
+    watched = None if guard.idle else guard
+    Driver(host.registry, effects, sink, interrupts, course.started, host.width, watched).drive(engine)
     recorder.seal()
     if progress is not None and sink.end is not None:
         progress.end(sink.end)
@@ -244,7 +256,7 @@ class _Writing:
     """The sink of a recording: what is not there yet is written, then its checkpoint saved, then shown."""
 
     def __init__(
-        self, host: Host, course: Course, volatile: Volatile, progress: Progress | None, *, live: bool
+        self, host: Host, course: Course, volatile: Volatile, progress: Progress | None, guard: Guard, *, live: bool
     ) -> None:
         self._recorder = course.recorder
         self._steps = course.spec.steps
@@ -254,6 +266,7 @@ class _Writing:
         self._controls = host.controls
         self._observer = host.observer
         self._progress = progress
+        self._guard = guard
         self.end: RunEnd | None = None
 
     def begin(self, request: Invoke) -> Outcome | None:
@@ -284,6 +297,8 @@ class _Writing:
             self._progress.step(data)
         if self._observer and record is None:
             self._observer.step(data, event.failure)
+            for text in self._guard.notes():
+                self._observer.note(text)
 
     def _compare(self, record: Record, data: StepData) -> None:
         """Raise StoreError where a step that is recorded would not come to the same by its run's own header."""
@@ -305,11 +320,12 @@ class _Writing:
         )
 
 
-def policy_for(registry: SkillRegistry, policy: Policy | None) -> dict[str, Any]:
+def policy_for(registry: SkillRegistry, policy: Policy | None, guard: str | None = None) -> dict[str, Any]:
     """Return the policy of a new run as its header holds it, with the skills that say that they change something."""
     snapshot = (policy or Policy()).snapshot()
     changing = {skill.id for skill in registry if skill.mutating}
-    return {**snapshot, "mutating": sorted(changing.union(snapshot["mutating"]))}
+    snapshot["mutating"] = sorted(changing.union(snapshot["mutating"]))
+    return {**snapshot, "guard": guard} if guard in RECORDED else snapshot
 
 
 def default_run_id(spec_id: str) -> str:
