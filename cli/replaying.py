@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from cli.command import Session, command, later, run_option
+from cli.configuration import GUARDS
 from cli.inputs import given_inputs, input_options
 from cli.parallel import in_order
 from cli.render import bold, counted, dim, failure_lines, mark, safe, shown
@@ -22,6 +23,7 @@ from golden.recording import Recording
 from golden.store import GoldenFile, Store, locate
 from replay.divergence import Divergence
 from replay.frames import Failure
+from replay.guard import Mode
 from replay.replayer import Replay
 from replay.replayer import replay as replayed
 from replay.skill import SkillRegistry, load_skills
@@ -50,10 +52,16 @@ class Answer(msgspec.Struct):
 @click.option("-x", "--fail-fast", is_flag=True, help="Stop after the first recording that does not match.")
 @click.option("-j", "--jobs", default=1, type=click.IntRange(1), metavar="N", help="Processes to use.")
 @click.option("-k", "text", metavar="TEXT", help="Only recordings whose run id contains TEXT.")
+@click.option(
+    "--guard",
+    type=click.Choice(GUARDS),
+    help="What to do where a step asks for what it was not given when recorded."
+    "  [default: the network is blocked, of the rest is warned]",
+)
 @later("--function", value=True)
 @later("--pdb")
 @later("--allow-exec")
-def replay(
+def replay(  # noqa: PLR0917  as click passes them
     session: Session,
     runs: tuple[str, ...],
     run_option: str | None,
@@ -62,6 +70,7 @@ def replay(
     fail_fast: bool,
     jobs: int,
     text: str | None,
+    guard: Mode | None,
     **given: Any,
 ) -> int:
     """Run recordings again and compare everything; the first thing that changed is named.
@@ -78,7 +87,10 @@ def replay(
     files = [locate(name, store.folder) for name in names] or [GoldenFile(store.folder, stem) for stem in store.stems()]
     files = [GoldenFile.at(os.path.abspath(file.place)) for file in files if text is None or text in file.stem]
     inputs = given_inputs(**given)
-    job = _ReplayJob(session, store, spec_path, inputs or None)
+    configured = settings.values["guard"]
+    # Whether the clock is virtual the recording says.
+    mode = guard or (None if configured == "virtual" else configured)
+    job = _ReplayJob(session, store, spec_path, inputs or None, mode)
     by: Counter[str] = Counter()
     code = 0 if files else 4
     try:
@@ -107,11 +119,19 @@ def replay(
 class _ReplayJob:
     """Everything that replaying one file needs."""
 
-    def __init__(self, session: Session, store: Store, spec_path: str | None, inputs: dict[str, Any] | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        store: Store,
+        spec_path: str | None,
+        inputs: dict[str, Any] | None,
+        guard: Mode | None,
+    ) -> None:
         self.session = session
         self.store = store
         self.specs = CurrentSpecs(session.settings.values["specs"], spec_path)
         self.inputs = inputs
+        self.guard = guard
         self.home = os.getcwd()
         self.registry: SkillRegistry | None = None
 
@@ -159,6 +179,7 @@ class _ReplayJob:
             current,
             inputs=self.inputs,
             observer=observe,
+            guard=self.guard,
         )
         answer.replay = _replay_members(found)
         answer.exit_code = {"matched": 0, "diverged": 1, "refused": 4}[found.verdict]

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cli.command import Session
+from cli.configuration import GUARDS
 from cli.render import Out, bold, counted, dim, failure_lines, mark, safe
 from cli.usercode import TerminatedError, prepare
 from golden.event import StepData
@@ -18,12 +19,18 @@ from golden.store import SUFFIX, GoldenFile, Store
 from replay.budget import Ceilings
 from replay.codes import EXECUTION_ERROR
 from replay.frames import Failure
+from replay.guard import Mode
 from replay.policy import Policy
 from replay.progress import Saving
 from replay.runner import Host
 from replay.skill import load_skills
 
 Function = Callable[..., Any]
+guard_option = click.option(
+    "--guard",
+    type=click.Choice(GUARDS),
+    help="What to do where a step asks for what no replay could give it alike.  [default: warn]",
+)
 _CENTS = click.IntRange(0, 10**15)
 
 
@@ -41,6 +48,7 @@ def running_options(function: Function) -> Function:
             metavar="CENTS",
             help="What a step may cost, unless it says so itself.",
         ),
+        guard_option,
     ):
         function = option(function)
     return function
@@ -57,6 +65,7 @@ class Running:
         checkpoints: str | None,
         workflow_ceiling: int | None,
         step_ceiling: int | None,
+        guard: Mode | None,
     ) -> None:
         self.session = session
         settings = session.settings
@@ -67,6 +76,7 @@ class Running:
         # What was asked for, which is all that a run goes on with that it did not begin with.
         self.asked = step_ceiling, workflow_ceiling
         self.ceilings = Ceilings(usual[0] if step_ceiling is None else step_ceiling, workflow_ceiling, usual[1])
+        self._guard: Mode = guard or settings.values["guard"] or "warn"
         self._width = 1 if concurrency is None else concurrency
         self._saving: Saving | None = None
         # Of the run that happened, once it has.
@@ -88,7 +98,7 @@ class Running:
         prepare(self.session.out)
         registry = load_skills(settings.values["skills"])
         watching = Watching(self.session.out)
-        return Host(registry, self.store, self._saving, controls, self._environ, watching, self._width)
+        return Host(registry, self.store, self._saving, controls, self._environ, watching, self._width, self._guard)
 
     def run(self, command: str, act: Callable[[], Recording], run_id: Callable[[], str]) -> int:
         """Let a run happen by `act`, keep the anchor, say how it ended, and return the exit code.

@@ -107,6 +107,7 @@ def record(
             concurrency=host.width,
             environ=host.environ,
             observer=host.observer,
+            guard=host.guard,
         ),
         lambda: name,
     )
