@@ -21,7 +21,7 @@ from replay.context import Context
 from replay.effects import Calls, UnrecordableError
 from replay.engine import Invoke, Outcome
 from replay.frames import MAX_MESSAGE, failure_of
-from replay.guard import Guard, Watch, watching
+from replay.guard import BlockedError, Guard, Watch, watching
 
 if TYPE_CHECKING:
     from replay.interrupts import Interrupts
@@ -80,7 +80,10 @@ class Attempt:
         try:
             value = self._call()
         except UnrecordableError as error:
-            return _failed(type(error).__name__, str(error), error.location or self._skill.location())
+            outcome = _failed(type(error).__name__, str(error), error.location or self._skill.location())
+            # Where it is, and what to do instead, is told of a call that was blocked as of any error.
+            outcome.failure = failure_of(error) if isinstance(error, BlockedError) else None
+            return outcome
         except BaseException as error:  # a skill may raise anything, SystemExit too
             # Ours, and not one of the same kind that the skill made itself.
             denied = self.request.allowance.denied

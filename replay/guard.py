@@ -46,7 +46,6 @@ _QUIET_NAMES = (
     " selectors ssl subprocess tempfile threading traceback warnings zipimport zoneinfo"
 )
 _QUIET = frozenset(_QUIET_NAMES.split())
-_TICK = timedelta(microseconds=1)
 _MAX_PATH = 4096
 
 
@@ -115,14 +114,24 @@ class Guard:
 
 
 class Watch:
-    """The guard's watch over one attempt of a step."""
+    """The guard's watch over one attempt of a step.
+
+    Attributes:
+        seeded: modules whose generator the step's own code has seeded: what it gives is the same in every replay.
+        elapsed: by how many microseconds the step's own clock went on.
+        open: whether the attempt is under way, and somebody waits for it.
+    """
+
+    __slots__ = (
+        *("context", "elapsed", "modes", "open", "seeded"),
+        *("_calls", "_declared", "_guard", "_own", "_request", "_written"),
+    )
 
     def __init__(self, guard: Guard, request: Invoke, context: Context, calls: Calls) -> None:
         self.context = context
         self.modes = guard.modes
-        # Generators that the step's own code has seeded: what they give is the same in every replay.
         self.seeded: set[str] = set()
-        self.elapsed = timedelta()
+        self.elapsed = 0
         self.open = True
         self._guard = guard
         self._request = request
@@ -182,8 +191,8 @@ class Watch:
         It stands at `ctx.now()`, goes on by what the step sleeps, and by a microsecond with each look at it: so that
         nothing that waits for it waits for ever, and no two moments are the same.
         """
-        moment = self.context.now() + self.elapsed
-        self.elapsed += _TICK
+        moment = self.context.now() + timedelta(microseconds=self.elapsed)
+        self.elapsed += 1
         return moment
 
     def close(self) -> None:
@@ -247,11 +256,11 @@ def _caller(kind: Kind, frame: FrameType | None) -> tuple[FrameType | None, Fram
 
 
 def _by(through: FrameType | None, call: str) -> str:
-    """Name the function between a call and whoever answers for it."""
-    if through is None:
+    """Name the function between a call and whoever answers for it, where that says more than the call."""
+    module = "" if through is None else str(through.f_globals.get("__name__", "?"))
+    if through is None or module == "collections.abc" or call.startswith(f"{module}."):
         return ""
-    module = str(through.f_globals.get("__name__", "?"))
-    return "" if call.startswith(f"{module}.") else f" (by {module}.{through.f_code.co_name})"
+    return f" (by {module}.{through.f_code.co_name})"
 
 
 def _text(path: Any) -> str:

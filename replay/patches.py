@@ -131,15 +131,16 @@ def _generator(module: Any, one: Any, *, virtual: bool) -> Iterator[tuple[Any, s
     for name, function in list(vars(module).items()):
         if shared is not None and getattr(function, _GENERATOR, None) is shared and not name.startswith("_"):
             answer = partial(_drawn, name) if virtual else None
+            heed = partial(_is_drawn, module.__name__, name, virtual=virtual)
             call = f"{module.__name__}.{name}"
-            yield module, name, Patched(function, "random", call, answer, partial(_is_drawn, module.__name__, name))
+            yield module, name, Patched(function, "random", call, answer, heed)
 
 
-def _is_drawn(module: str, name: str, watch: Watch, args: tuple[Any, ...]) -> bool:
+def _is_drawn(module: str, name: str, watch: Watch, args: tuple[Any, ...], *, virtual: bool) -> bool:
     """Whether what a shared generator is asked for is anybody's guess: not once the step has seeded it."""
     if name in {"seed", "setstate", "set_state"} and not _is_without(0, watch, args):
         watch.seeded.add(module)
-    return module not in watch.seeded or watch.modes["random"] == "virtual"
+    return module not in watch.seeded or (virtual and watch.modes["random"] == "virtual")
 
 
 def _drawn(name: str, watch: Watch, *args: Any, **kwargs: Any) -> Any:
@@ -158,7 +159,7 @@ def _is_wall_clock(_watch: Watch, args: tuple[Any, ...]) -> bool:
 def _is_slept(watch: Watch, args: tuple[Any, ...]) -> bool:
     """Put the step's clock forward by what it sleeps; sleeping itself is no matter of the guard's."""
     if args and isinstance(args[0], int | float) and 0 <= args[0] < threading.TIMEOUT_MAX:
-        watch.elapsed += timedelta(seconds=args[0])
+        watch.elapsed += round(args[0] * 1_000_000)
     return False
 
 
