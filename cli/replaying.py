@@ -55,8 +55,8 @@ class Answer(msgspec.Struct):
 @click.option(
     "--guard",
     type=click.Choice(GUARDS),
-    help="What to do where a step asks for what it was not given when recorded."
-    "  [default: the network is blocked, of the rest is warned]",
+    metavar="MODE",
+    help="As in record.  [default: the network is blocked, the rest warned of; virtual as recorded]",
 )
 @later("--function", value=True)
 @later("--pdb")

@@ -29,7 +29,8 @@ Function = Callable[..., Any]
 guard_option = click.option(
     "--guard",
     type=click.Choice(GUARDS),
-    help="What to do where a step asks for what no replay could give it alike.  [default: warn]",
+    metavar="MODE",
+    help="Where a step asks for what no replay could give it alike: off, warn, block, virtual.  [default: warn]",
 )
 _CENTS = click.IntRange(0, 10**15)
 
