@@ -257,7 +257,7 @@ def _caller(kind: Kind, frame: FrameType | None) -> tuple[FrameType | None, Fram
 
 def _by(through: FrameType | None, call: str) -> str:
     """Name the function between a call and whoever answers for it, where that says more than the call."""
-    module = "" if through is None else str(through.f_globals.get("__name__", "?"))
+    module = "" if through is None else str(through.f_globals.get("__name__", "?")).partition("._")[0]
     if through is None or module == "collections.abc" or call.startswith(f"{module}."):
         return ""
     return f" (by {module}.{through.f_code.co_name})"

@@ -29,6 +29,8 @@ from replay.patches import Patched, _table, in_place
 from tests.unit.replay.conftest import Lab, flow, skills, step
 
 MODULES = (time, random, os, secrets, uuid, dt, threading)
+# The module loads what it seeds from text with when it first does, and keeps it.
+random.Random("text")
 CLASSES = (random.Random, random.SystemRandom, type(os.environ), threading.Thread)
 
 
