@@ -163,8 +163,9 @@ class Watch:
             return True
         if mode != "block" and not self._guard.tell((call, by.f_code, by.f_lineno)):
             return False
-        where = place(by.f_code.co_filename, by.f_lineno)
-        what = f"{call}{detail}{_by(through, call)} at {where}"
+        # Where only the standard library's code stands, as in a thread of its own, no line is the user's.
+        where = None if owner(by.f_code.co_filename) == "stdlib" else place(by.f_code.co_filename, by.f_lineno)
+        what = f"{call}{detail}{_by(through, call)}" + (f" at {where}" if where else "")
         if mode == "block":
             self._calls.latch(BlockedError(f"{what} would not be the same in a replay; {_INSTEAD[kind]}", where))
         self._guard.note(f"step {self._request.step.id}: {what} is not the same in a replay; {_INSTEAD[kind]}")

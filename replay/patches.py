@@ -102,8 +102,14 @@ def _put() -> None:
 
 
 def _set(stack: ExitStack, place: Any, name: str, value: Any) -> None:
-    stack.callback(setattr, place, name, vars(place)[name])
+    stack.callback(_set_back, place, name, value, vars(place)[name])
     setattr(place, name, value)
+
+
+def _set_back(place: Any, name: str, value: Any, original: Any) -> None:
+    # What somebody else has put there meanwhile is theirs.
+    if vars(place)[name] is value:
+        setattr(place, name, original)
 
 
 # Functions of modules.

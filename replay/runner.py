@@ -95,6 +95,7 @@ class Host(msgspec.Struct):
                 f"SKILL_NOT_FOUND: no skill {missing[0]} is registered",
                 hint="load the module that registers it (--skills)",
             )
+        checked_mode(self.guard)
         if self.width < 1:
             raise UsageError(f"{self.width} steps at a time is no number of steps", hint="use 1 or more")
         refuse_running_loop(self.registry)
@@ -152,7 +153,7 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
     spec = spec if isinstance(spec, Spec) else Spec(dict(spec))
     raw_inputs = check_inputs(spec, {} if inputs is None else dict(inputs))
     saving = checkpoints if isinstance(checkpoints, Saving) or checkpoints is None else Saving(checkpoints)
-    host = Host(registry, store, saving, controls, environ or {}, observer, concurrency, checked_mode(guard))
+    host = Host(registry, store, saving, controls, environ or {}, observer, concurrency, guard)
     host.refuse_halted()
     host.refuse_unready(spec)
     rules = [*spec.volatile, *(rule for rule in volatile if rule not in spec.volatile)]

@@ -457,6 +457,21 @@ def test_a_replay_blocks_the_network_and_says_where(lab: Lab) -> None:
     assert answer.failure.message.endswith('use ctx.external("name", fn)')
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_replay_blocks_what_an_event_loop_asks_the_network_for_a_step(lab: Lab, host: str) -> None:
+    async def connects_later(ctx: Context) -> int:
+        with suppress(OSError):
+            await asyncio.open_connection(host, 9)
+        return 0
+
+    recording, notes = guarded(lab, connects_later)
+    assert any("socket.connect (by asyncio" in note for note in notes)
+    found = lab.replay(recording, connects_later).divergence
+    assert found
+    # A name is looked up in a thread where no line of the skill stands.
+    assert (found.cause, found.location) == ("error", here(def_line(connects_later) + 2, __file__))
+
+
 def test_a_replay_warns_of_the_rest(lab: Lab) -> None:
     def constant(ctx: Context) -> float:
         return time.time() * 0
@@ -521,6 +536,7 @@ def test_a_policy_with_another_guard_is_refused(lab: Lab) -> None:
 def test_there_are_four_modes(lab: Lab) -> None:
     with pytest.raises(UsageError, match="there is no guard 'loud'"):
         guarded(lab, draws, "loud")
+    assert lab.store.stems() == []
     with pytest.raises(UsageError, match="there is no guard 'loud'"):
         lab.replay(guarded(lab, draws)[0], draws, guard="loud")
 

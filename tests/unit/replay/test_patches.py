@@ -242,6 +242,22 @@ def test_a_function_in_place_behaves_as_the_one_it_stands_for(lab: Lab) -> None:
     in_a_step(lab, asserts, "warn")
 
 
+def test_what_somebody_else_puts_in_place_meanwhile_stays_theirs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mine() -> float:
+        return 1.0
+
+    def patches(ctx: Context) -> int:
+        monkeypatch.setattr(time, "time", mine)
+        return 0
+
+    kept = time.time
+    in_a_step(lab, patches, "warn")
+    assert time.time is mine
+    monkeypatch.undo()
+    assert time.time() - kept() < 60
+    time.time = kept
+
+
 def test_a_socket_made_in_a_step_works(lab: Lab) -> None:
     def talks(ctx: Context) -> str:
         with socket.create_server(("127.0.0.1", 0)) as server:
