@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from functools import partial, update_wrapper
 from types import ModuleType
 from typing import Any
@@ -23,11 +23,9 @@ from typing import Any
 from replay.frames import owner
 from replay.guard import Kind, Watch, current, watching
 from replay.hearing import listen
+from replay.virtual import CLOCK, Answer, Heed, drawn, is_drawn, is_without, randbits, urandom, uuid1
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GENERATOR = "__self__"
-Answer = Callable[..., Any]
-Heed = Callable[[Watch, tuple[Any, ...]], bool]
 
 
 class Patched:
@@ -117,17 +115,17 @@ def _set_back(place: Any, name: str, value: Any, original: Any) -> None:
 
 def _functions() -> Iterator[tuple[Any, str, Patched]]:
     """Give (module, name, patch) of each function."""
-    for name, (answer, heed) in _CLOCK.items():
+    for name, (answer, heed) in CLOCK.items():
         yield time, name, Patched(getattr(time, name), "clock", f"time.{name}", answer, heed)
     yield from _generator(random, random.random, virtual=True)
-    yield os, "urandom", Patched(os.urandom, "entropy", "os.urandom", _urandom)
-    yield secrets, "randbits", Patched(secrets.randbits, "entropy", "secrets.randbits", _randbits)
-    yield uuid, "uuid1", Patched(uuid.uuid1, "entropy", "uuid.uuid1", _uuid1)
+    yield os, "urandom", Patched(os.urandom, "entropy", "os.urandom", urandom)
+    yield secrets, "randbits", Patched(secrets.randbits, "entropy", "secrets.randbits", randbits)
+    yield uuid, "uuid1", Patched(uuid.uuid1, "entropy", "uuid.uuid1", uuid1)
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
         yield from _generator(numpy, getattr(numpy, "random", None), virtual=False)
         if hasattr(numpy, "default_rng"):
-            unseeded = partial(_is_without, 0)
+            unseeded = partial(is_without, 0)
             yield numpy, "default_rng", Patched(numpy.default_rng, "random", "numpy.random.default_rng", heed=unseeded)
 
 
@@ -136,80 +134,10 @@ def _generator(module: Any, one: Any, *, virtual: bool) -> Iterator[tuple[Any, s
     shared = getattr(one, _GENERATOR, None)
     for name, function in list(vars(module).items()):
         if shared is not None and getattr(function, _GENERATOR, None) is shared and not name.startswith("_"):
-            answer = partial(_drawn, name) if virtual else None
-            heed = partial(_is_drawn, module.__name__, name, virtual=virtual)
+            answer = partial(drawn, name) if virtual else None
+            heed = partial(is_drawn, module.__name__, name, virtual=virtual)
             call = f"{module.__name__}.{name}"
             yield module, name, Patched(function, "random", call, answer, heed)
-
-
-def _is_drawn(module: str, name: str, watch: Watch, args: tuple[Any, ...], *, virtual: bool) -> bool:
-    """Whether what a shared generator is asked for is anybody's guess: not once the step has seeded it."""
-    if name in {"seed", "setstate", "set_state"} and not _is_without(0, watch, args):
-        watch.seeded.add(module)
-    return module not in watch.seeded or (virtual and watch.modes["random"] == "virtual")
-
-
-def _drawn(name: str, watch: Watch, *args: Any, **kwargs: Any) -> Any:
-    return getattr(watch.context.random, name)(*args, **kwargs)
-
-
-def _is_without(place: int, _watch: Watch, args: tuple[Any, ...]) -> bool:
-    """Whether the argument of that place is missing, or None."""
-    return len(args) <= place or args[place] is None
-
-
-def _is_wall_clock(_watch: Watch, args: tuple[Any, ...]) -> bool:
-    return args[:1] == (time.CLOCK_REALTIME,)
-
-
-def _is_slept(watch: Watch, args: tuple[Any, ...]) -> bool:
-    """Put the step's clock forward by what it sleeps; sleeping itself is no matter of the guard's."""
-    if args and isinstance(args[0], int | float) and 0 <= args[0] < threading.TIMEOUT_MAX:
-        watch.elapsed += round(args[0] * 1_000_000)
-    return False
-
-
-def _seconds(watch: Watch) -> float:
-    return watch.now().timestamp()
-
-
-def _nanoseconds(watch: Watch) -> int:
-    return (watch.now() - _EPOCH) // timedelta(microseconds=1) * 1000
-
-
-def _fields(watch: Watch, _: None = None) -> time.struct_time:
-    # There is no telling where the next replay is made: the step's clock shows UTC.
-    return time.gmtime(_seconds(watch))
-
-
-def _urandom(watch: Watch, size: int) -> bytes:
-    # In this order uuid.uuid4() is what ctx.uuid4() is.
-    drawn: int = watch.context.entropy.getrandbits(8 * size)
-    return drawn.to_bytes(size, "big")
-
-
-def _randbits(watch: Watch, bits: int) -> int:
-    drawn: int = watch.context.entropy.getrandbits(bits)
-    return drawn
-
-
-def _uuid1(watch: Watch, *_: Any, **__: Any) -> uuid.UUID:
-    return uuid.UUID(int=watch.context.entropy.getrandbits(128), version=1)
-
-
-_FIRST = partial(_is_without, 0)
-_CLOCK: dict[str, tuple[Answer | None, Heed | None]] = {
-    "time": (_seconds, None),
-    "time_ns": (_nanoseconds, None),
-    "clock_gettime": (lambda watch, _: _seconds(watch), _is_wall_clock),
-    "clock_gettime_ns": (lambda watch, _: _nanoseconds(watch), _is_wall_clock),
-    "localtime": (_fields, _FIRST),
-    "gmtime": (_fields, _FIRST),
-    "ctime": (lambda watch, *_: time.asctime(_fields(watch)), _FIRST),
-    "asctime": (lambda watch, *_: time.asctime(_fields(watch)), _FIRST),
-    "strftime": (lambda watch, form, *_: time.strftime(form, _fields(watch)), partial(_is_without, 1)),
-    "sleep": (None, _is_slept),
-}
 
 
 # Methods of classes, whoever has the class by now.
@@ -236,13 +164,13 @@ def _seed_of(original: Answer) -> Answer:
 
 
 def _system_random(name: str, original: Answer) -> Answer:
-    def drawn(self: random.SystemRandom, *args: Any) -> Any:
+    def draw(self: random.SystemRandom, *args: Any) -> Any:
         watch = current()
         if watch is not None and watch.judge("entropy", "random.SystemRandom", sys._getframe(1)):  # noqa: SLF001  as in Patched
             return getattr(watch.context.entropy, name)(*args)
         return original(self, *args)
 
-    return drawn
+    return draw
 
 
 def _environ(original: Answer) -> Answer:
