@@ -109,7 +109,9 @@ class Guard:
 
     def notes(self) -> list[str]:
         """Return what was noticed since the last time."""
-        found, self._notes = self._notes, []
+        found = self._notes
+        if found:
+            self._notes = []
         return found
 
 
@@ -130,7 +132,8 @@ class Watch:
     def __init__(self, guard: Guard, request: Invoke, context: Context, calls: Calls) -> None:
         self.context = context
         self.modes = guard.modes
-        self.seeded: set[str] = set()
+        # Most steps ask for nothing: what only some need is made then.
+        self.seeded: frozenset[str] = frozenset()
         self.elapsed = 0
         self.open = True
         self._guard = guard

@@ -24,7 +24,7 @@ Heed = Callable[[Watch, tuple[Any, ...]], bool]
 def is_drawn(module: str, name: str, watch: Watch, args: tuple[Any, ...], *, virtual: bool) -> bool:
     """Whether what a shared generator is asked for is anybody's guess: not once the step has seeded it."""
     if name in {"seed", "setstate", "set_state"} and not is_without(0, watch, args):
-        watch.seeded.add(module)
+        watch.seeded |= {module}
     return module not in watch.seeded or (virtual and watch.modes["random"] == "virtual")
 
 
