@@ -16,7 +16,10 @@ from golden.store import DURABILITIES
 KEYS = (
     *("dir", "skills", "specs", "keyring", "ledger", "checkpoints", "checkpoint_interval"),
     *("durability", "volatile", "policy", "anchor_to"),
+    "guard",
 )
+# As in replay.guard, which no command needs that only reads a configuration.
+GUARDS = ("off", "warn", "block", "virtual")
 LATER_KEYS = ("redact",)
 _POLICY = ("profile", "disabled", "forbidden_skills", "forbidden_patterns")
 _MAX_INTERVAL = (1 << 31) - 1
@@ -67,6 +70,8 @@ def checked(key: str, value: Any, name: str) -> Any:
         raise UsageError(f"{name}: {key} must be text", hint="correct it")
     if key == "durability" and value not in DURABILITIES:
         raise UsageError(f"{name}: durability {value!r} does not exist", hint=f"use one of {', '.join(DURABILITIES)}")
+    if key == "guard" and value not in GUARDS:
+        raise UsageError(f"{name}: guard {value!r} does not exist", hint=f"use one of {', '.join(GUARDS)}")
     return check_address(value, f"{name}: checkpoints") if key == "checkpoints" else value
 
 

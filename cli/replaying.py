@@ -13,6 +13,7 @@ import msgspec
 
 from cli.command import Session, command, later, run_option
 from cli.commands import permit_of, permit_options
+from cli.configuration import GUARDS
 from cli.functions import function_option, with_function
 from cli.inputs import given_inputs, input_options
 from cli.parallel import in_order
@@ -25,6 +26,7 @@ from golden.recording import Recording
 from golden.store import GoldenFile, Store, locate
 from replay.divergence import Divergence
 from replay.frames import Failure
+from replay.guard import Mode
 from replay.permission import Permit
 from replay.replayer import Replay
 from replay.replayer import replay as replayed
@@ -58,6 +60,12 @@ class Answer(msgspec.Struct):
 @click.option("-k", "text", metavar="TEXT", help="Only recordings whose run id contains TEXT.")
 @function_option
 @permit_options
+@click.option(
+    "--guard",
+    type=click.Choice(GUARDS),
+    metavar="MODE",
+    help="As in record.  [default: the network is blocked, the rest warned of; virtual as recorded]",
+)
 @later("--pdb")
 def replay(
     session: Session,
@@ -72,6 +80,7 @@ def replay(
     allowed: bool,
     variables: tuple[str, ...],
     function_name: str | None,
+    guard: Mode | None,
     **given: Any,
 ) -> int:
     """Run recordings again and compare everything; the first thing that changed is named.
@@ -90,7 +99,10 @@ def replay(
     files = [GoldenFile.at(os.path.abspath(file.place)) for file in files if text is None or text in file.stem]
     inputs = given_inputs(**given)
     permit = permit_of(settings, variables, allowed=allowed, named=spec_path is not None)
-    job = _ReplayJob(session, store, _Code(spec_path, function_name), inputs or None, permit)
+    configured = settings.values["guard"]
+    # Whether the clock is virtual the recording says.
+    mode = guard or (None if configured == "virtual" else configured)
+    job = _ReplayJob(session, store, _Code(spec_path, function_name), inputs or None, permit, mode)
     by: Counter[str] = Counter()
     code = 0 if files else 4
     try:
@@ -127,7 +139,13 @@ class _ReplayJob:
     """Everything that replaying one file needs."""
 
     def __init__(
-        self, session: Session, store: Store, code: _Code, inputs: dict[str, Any] | None, permit: Permit
+        self,
+        session: Session,
+        store: Store,
+        code: _Code,
+        inputs: dict[str, Any] | None,
+        permit: Permit,
+        guard: Mode | None,
     ) -> None:
         self.session = session
         self.store = store
@@ -137,6 +155,7 @@ class _ReplayJob:
         self.specs = CurrentSpecs(places, code.spec_path)
         self.inputs = inputs
         self.permit = permit
+        self.guard = guard
         self.home = os.getcwd()
         self.registry: SkillRegistry | None = None
 
@@ -186,6 +205,7 @@ class _ReplayJob:
             inputs=self.inputs,
             observer=observe,
             permit=self.permit,
+            guard=self.guard,
         )
         answer.replay = _replay_members(found)
         answer.exit_code = {"matched": 0, "diverged": 1, "refused": 4}[found.verdict]

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cli.command import Session
+from cli.configuration import GUARDS
 from cli.functions import function_option, with_function
 from cli.render import Out, bold, counted, dim, failure_lines, mark, safe
 from cli.usercode import TerminatedError, prepare
@@ -19,12 +20,19 @@ from golden.store import SUFFIX, GoldenFile, Store
 from replay.budget import Ceilings
 from replay.codes import EXECUTION_ERROR
 from replay.frames import Failure
+from replay.guard import Mode
 from replay.policy import Policy
 from replay.progress import Saving
 from replay.runner import Host
 from replay.skill import load_skills
 
 Function = Callable[..., Any]
+guard_option = click.option(
+    "--guard",
+    type=click.Choice(GUARDS),
+    metavar="MODE",
+    help="Where a step asks for what no replay could give it alike: off, warn, block, virtual.  [default: warn]",
+)
 _CENTS = click.IntRange(0, 10**15)
 
 
@@ -43,6 +51,7 @@ def running_options(function: Function) -> Function:
             help="What a step may cost, unless it says so itself.",
         ),
         function_option,
+        guard_option,
     ):
         function = option(function)
     return function
@@ -60,6 +69,7 @@ class Running:
         workflow_ceiling: int | None,
         step_ceiling: int | None,
         function_name: str | None,
+        guard: Mode | None,
     ) -> None:
         self.session = session
         self.function_name = function_name
@@ -73,6 +83,7 @@ class Running:
         # What was asked for, which is all that a run goes on with that it did not begin with.
         self.asked = step_ceiling, workflow_ceiling
         self.ceilings = Ceilings(usual[0] if step_ceiling is None else step_ceiling, workflow_ceiling, usual[1])
+        self._guard: Mode = guard or settings.values["guard"] or "warn"
         self._width = 1 if concurrency is None else concurrency
         self._saving: Saving | None = None
         # Of the run that happened, once it has.
@@ -95,7 +106,7 @@ class Running:
         registry = load_skills(settings.values["skills"])
         self.function = with_function(registry, self.function_name)
         watching = Watching(self.session.out)
-        return Host(registry, self.store, self._saving, controls, self._environ, watching, self._width)
+        return Host(registry, self.store, self._saving, controls, self._environ, watching, self._width, self._guard)
 
     def run(self, command: str, act: Callable[[], Recording], run_id: Callable[[], str]) -> int:
         """Let a run happen by `act`, keep the anchor, say how it ended, and return the exit code.

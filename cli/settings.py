@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "volatile": [],
     "policy": {},
     "anchor_to": [],
+    "guard": None,
 }
 SECRETS = VARIABLES
 # Of all that a deployment may call its database, the operators' documents know this name.

@@ -128,6 +128,7 @@ def record(
             concurrency=host.width,
             environ=host.environ,
             observer=watching or host.observer,
+            guard=host.guard,
         ),
         lambda: name,
     )

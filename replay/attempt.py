@@ -21,6 +21,7 @@ from replay.effects import Calls, UnrecordableError
 from replay.engine import Invoke, Outcome
 from replay.flow import Flow, HaltedError, Scope
 from replay.frames import MAX_MESSAGE, failure_of
+from replay.guard import BlockedError, Watch, watching
 
 if TYPE_CHECKING:
     from replay.interrupts import Interrupts
@@ -46,6 +47,7 @@ class Attempt:
         self._scope = Scope(flow, request, calls)
         self._loops = loops
         self._interrupts = interrupts
+        self._watch = Watch(flow.guard, request, self._scope.context, calls) if flow.guard else None
         # What an attempt sets in its context (decimal's precision) is gone after it, wherever it is made.
         self._variables = copy_context()
         self._pid = os.getpid()
@@ -63,13 +65,18 @@ class Attempt:
         """Note that nobody waits for it any more: nothing that it still does counts, or enters the recording."""
         self._given_up = True
         self._calls.give_up()
+        if self._watch:
+            self._watch.close()
         self.request.allowance.close()
 
     def _outcome(self) -> Outcome:
         try:
             value = self._call()
         except UnrecordableError as error:
-            return _failed("UnrecordableError", str(error), error.location or self._skill.location())
+            outcome = _failed(type(error).__name__, str(error), error.location or self._skill.location())
+            # Where it is, and what to do instead, is told of a call that was blocked as of any error.
+            outcome.failure = failure_of(error) if isinstance(error, BlockedError) else None
+            return outcome
         except BaseException as error:  # a skill may raise anything, SystemExit too
             # Ours, and not one of the same kind that the skill made itself.
             if isinstance(error, HaltedError) and error is self._calls.latched:
@@ -85,6 +92,7 @@ class Attempt:
 
     def _call(self) -> Any:
         skill, interrupts, request = self._skill, self._interrupts, self.request
+        watching.set(self._watch)
         try:
             self._scope.enter()
             with interrupts.let_in() if interrupts else nullcontext():
@@ -98,6 +106,8 @@ class Attempt:
             if os.getpid() != self._pid:
                 # A child that the skill forked came back: its parent goes on with the run, it must not.
                 os._exit(1)
+            if self._watch:
+                self._watch.close()
             request.allowance.close()
             self._calls.leave()
             if interrupts:

@@ -53,6 +53,13 @@ class Context:
         return self._outputs
 
     @property
+    def entropy(self) -> random.Random:
+        """The stream that `uuid4` draws from, `random.Random(f"{seed}:uuid")`."""
+        if self._uuids is None:
+            self._uuids = random.Random(f"{self.seed}:uuid")  # reproducible on purpose
+        return self._uuids
+
+    @property
     def random(self) -> random.Random:
         """The step's own source of random numbers, `random.Random(seed)`."""
         if self._random is None:
@@ -69,10 +76,8 @@ class Context:
         return started + timedelta(milliseconds=waited) if waited else started
 
     def uuid4(self) -> uuid.UUID:
-        """Return the next UUID of the step, from a stream of its own, `random.Random(f"{seed}:uuid")`."""
-        if self._uuids is None:
-            self._uuids = random.Random(f"{self.seed}:uuid")  # reproducible on purpose
-        return uuid.UUID(int=self._uuids.getrandbits(128), version=4)
+        """Return the next UUID of the step, from the stream `entropy`."""
+        return uuid.UUID(int=self.entropy.getrandbits(128), version=4)
 
     def external(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Ask the world: `fn(*args, **kwargs)` is called once when recording and answered from the file in a replay.

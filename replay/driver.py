@@ -6,7 +6,7 @@ Whether a run is recorded, replayed or resumed lies in the effects and the sink 
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -19,6 +19,7 @@ from replay.effects import Effects, Limit, inside_event_loop
 from replay.engine import Emit, Engine, Invoke, Outcome, StoppedError, Wait
 from replay.flow import Flow, active
 from replay.loops import Loops
+from replay.patches import in_place
 
 if TYPE_CHECKING:
     from threading import Thread
@@ -84,7 +85,7 @@ class Driver:
 
     def drive(self, engine: Engine) -> None:
         """Carry out `engine`; what sink and effects raise (a divergence, a full disk) ends it and is passed on."""
-        with active(self._flow):
+        with active(self._flow), in_place() if self._flow.guard else nullcontext():
             self._drive(engine)
 
     def _drive(self, engine: Engine) -> None:

@@ -31,6 +31,7 @@ from replay.spec import Step
 if TYPE_CHECKING:
     from golden.volatile import Volatile
     from replay.effects import Effects
+    from replay.guard import Guard
     from replay.skill import Skill
 
 VERSION = "1"
@@ -55,10 +56,20 @@ class Nesting(Protocol):
 
 
 class Flow:
-    """What all nested steps of a run have in common; `seed` is the run's, `start` when it started, as recorded."""
+    """What all steps of a run have in common: its `seed`, its `start` as recorded, and so on.
+
+    `guard` watches over what their code does, None for nobody.
+    """
 
     def __init__(
-        self, seed: int, start: str, volatile: Volatile, budget: Budget, effects: Effects, nesting: Nesting
+        self,
+        seed: int,
+        start: str,
+        volatile: Volatile,
+        budget: Budget,
+        effects: Effects,
+        nesting: Nesting,
+        guard: Guard | None = None,
     ) -> None:
         self.seed = seed
         self.start = start
@@ -66,6 +77,7 @@ class Flow:
         self.budget = budget
         self.effects = effects
         self.nesting = nesting
+        self.guard = guard
 
 
 class HaltedError(BaseException):

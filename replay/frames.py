@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,6 +19,8 @@ _HOUSE = Path(__file__).parents[1]
 _OURS = tuple(f"{_HOUSE / name}{os.sep}" for name in ("golden", "replay", "cli"))
 _DEMO = f"{_HOUSE / 'cli' / 'demo'}{os.sep}"
 _STDLIB = f"{Path(os.__file__).parent}{os.sep}"
+_LIBRARIES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+Owner = Literal["user", "ours", "library", "stdlib"]
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -50,7 +53,7 @@ def failure_of(error: BaseException) -> Failure:
         message = str(error)[:MAX_MESSAGE].encode("utf-8", "replace").decode()
     except BaseException:  # noqa: BLE001  __str__ is the user's code as well
         message = ""
-    frames = [(file, line, name) for file, line, name in _raised_through(error) if _is_users(file)]
+    frames = [(file, line, name) for file, line, name in _raised_through(error) if owner(file) == "user"]
     if isinstance(error, SyntaxError) and error.filename:
         frames.append((error.filename, error.lineno or 1, "<module>"))
     shown = [(place(file, line), name) for file, line, name in frames]
@@ -62,7 +65,7 @@ def failure_of(error: BaseException) -> Failure:
 def calling_place(frame: FrameType | None) -> str | None:
     """Return FILE:LINE of the innermost frame of the user's code at or above `frame`."""
     while frame is not None:
-        if _is_users(frame.f_code.co_filename):
+        if owner(frame.f_code.co_filename) == "user":
             return place(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
     return None
@@ -73,7 +76,7 @@ def awaiting_place(coroutine: Any) -> str | None:
     found = None
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None)
-        if frame is not None and _is_users(frame.f_code.co_filename):
+        if frame is not None and owner(frame.f_code.co_filename) == "user":
             found = place(frame.f_code.co_filename, frame.f_lineno)
         coroutine = getattr(coroutine, "cr_await", None)
     return found
@@ -87,7 +90,18 @@ def _raised_through(error: BaseException) -> Iterator[tuple[str, int, str]]:
         trace = trace.tb_next
 
 
-def _is_users(file: str) -> bool:
+@lru_cache(maxsize=4096)
+def owner(file: str) -> Owner:
+    """Return whose code a file holds, by its name as code objects carry it."""
     if file.startswith(_OURS):
-        return file.startswith(_DEMO)
-    return not file.startswith(("<frozen", _STDLIB)) and f"{os.sep}site-packages{os.sep}" not in file
+        return "user" if file.startswith(_DEMO) else "ours"
+    if any(part in file for part in _LIBRARIES):
+        return "library"
+    return "stdlib" if file.startswith(("<frozen", _STDLIB)) else "user"
+
+
+def module_of_stdlib(file: str) -> str:
+    """Return the top-level name of the standard library's module that a file of its code belongs to."""
+    if file.startswith("<frozen "):
+        return file[len("<frozen ") : -1].partition(".")[0]
+    return file.removeprefix(_STDLIB).partition(os.sep)[0].removesuffix(".py")

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 _NULL = Raw(b"null")
 _UNRECORDABLE = partial(event.EffectError, type="UnrecordableError")
-_asking: ContextVar[tuple[object, str] | None] = ContextVar("asking", default=None)
+# Whose external call runs here, and its name: inside of one, code is what the world is for.
+asking: ContextVar[tuple[object, str] | None] = ContextVar("asking", default=None)
 
 
 class LiveEffects:
@@ -109,7 +110,7 @@ class LiveCalls(Calls):
         self._world.interrupts.check()
         number = self.number(name)
         asked = (name, *self.encoded(name, args, kwargs))
-        outer = _asking.get()
+        outer = asking.get()
         if outer and outer[0] is self:
             message = f"external call {name!r} inside external call {outer[1]!r}; make one of them a plain call"
             self.latch(UnrecordableError(message, caller()))
@@ -184,11 +185,11 @@ class LiveCalls(Calls):
     @contextmanager
     def _asks(self, number: int, asked: tuple[str, bytes, bytes]) -> Iterator[None]:
         self._start(number, asked)
-        token = _asking.set((self, asked[0]))
+        token = asking.set((self, asked[0]))
         try:
             yield
         finally:
-            _asking.reset(token)
+            asking.reset(token)
 
     def _ended(self, number: int, asked: tuple[str, bytes, bytes], started: int) -> None:
         # A call that led to one which no recording can hold cannot be held either.

@@ -56,6 +56,7 @@ class _Recorded(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     disabled: dict[str, str]
     forbidden_patterns: list[str]
     forbidden_skills: list[str]
+    guard: Literal["block", "virtual"] | msgspec.UnsetType = msgspec.UNSET
     mutating: list[str]
     profile: Profile
 
@@ -93,6 +94,8 @@ class Policy:
         mutating: Iterable[str] = (),
     ) -> None:
         self.note: str | None = None
+        # What the determinism guard does to the run's steps, where it does something to them.
+        self.guard: Literal["block", "virtual"] | None = None
         if profile not in get_args(Profile):
             self.note = f'there is no policy profile "{profile}": conservative is used'
             profile = "conservative"
@@ -121,17 +124,19 @@ class Policy:
         policy.profile, policy.disabled, policy.mutating = found.profile, found.disabled, set(found.mutating)
         policy.forbidden_skills, policy.forbidden_patterns = found.forbidden_skills, found.forbidden_patterns
         policy._patterns = [_compiled(pattern) for pattern in found.forbidden_patterns]
+        policy.guard = found.guard or None
         return policy
 
     def snapshot(self) -> dict[str, Any]:
         """Return the policy as `run_start` holds it."""
-        return {
+        snapshot = {
             "disabled": dict(sorted(self.disabled.items())),
             "forbidden_patterns": self.forbidden_patterns,
             "forbidden_skills": self.forbidden_skills,
             "mutating": sorted(self.mutating),
             "profile": self.profile,
         }
+        return {**snapshot, "guard": self.guard} if self.guard else snapshot
 
     def check(self, step: Step, inputs: bytes) -> None:
         """Raise DeniedError where `step` may not be run with these resolved inputs (canonical bytes)."""

@@ -31,6 +31,7 @@ from replay.engine import INDEXED, AsRecorded, Emit, Invoke, Outcome, run
 from replay.environment import recorded_skills
 from replay.flow import Flow, HaltedError
 from replay.frames import Failure
+from replay.guard import Guard, Mode, checked_mode
 from replay.interrupts import Interrupts
 from replay.paths import Paths, is_nested
 from replay.permission import Permit, refuse_commands
@@ -84,6 +85,7 @@ def replay(
     inputs: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
     permit: Permit | None = None,
+    guard: Mode | None = None,
 ) -> Replay:
     """Replay `recording` with the skills of `registry`, or a function's, and compare it with `spec`.
 
@@ -92,14 +94,19 @@ def replay(
     (`exec.run`) are run only as far as `permit` goes, each in a folder of its own; a recording that has others is
     refused before any step.
 
+    `guard` says what is done where a step's code asks for what it was not given when it was recorded, beside what the
+    recording says of it: by default a step that asks for the network ends, the rest is told in `notes`.
+
     Raises:
+        UsageError: there is no such guard.
         TamperedError: the file changed since it was verified.
     """
     given = spec if isinstance(spec, Spec) or spec is None else Spec(dict(spec))
     source = f"current {given.source}" if given else "from the recording"
     skills = registry if isinstance(registry, SkillRegistry) else import_module("replay.plain").registry_of(registry)
+    mode = None if guard is None else checked_mode(guard)
     with Scratch() as scratch:
-        return _Replayer(recording, skills, given, source, observer, permit or Permit(), scratch).replay(inputs)
+        return _Replayer(recording, skills, given, source, observer, permit or Permit(), scratch, mode).replay(inputs)
 
 
 class _Replayer:
@@ -114,6 +121,7 @@ class _Replayer:
         observer: Observer | None,
         permit: Permit,
         scratch: Scratch,
+        mode: Mode | None,
     ) -> None:
         self.recording = recording
         self.registry = with_commands(registry, permit.environ, scratch)
@@ -121,6 +129,7 @@ class _Replayer:
         self.scratch = scratch
         self.given = spec
         self.observer = observer
+        self.mode = mode
         self.answer = Replay(recording.run_id, "matched", source)
         self.end = recording.end
         self.records: Iterator[Record | RunEnd] = iter(())
@@ -141,6 +150,7 @@ class _Replayer:
             raw = None if inputs is None else canonical_bytes({**decode(start.inputs), **inputs})
             found = in_start(start, self.spec, raw, self.volatile)
             self.policy = Policy.restored(start.policy)
+            self.guard = Guard.replaying(self.mode, self.policy.guard)
             if found is None:
                 self._refuse_what_cannot_run()
                 refuse_commands(self.spec, bytes(start.inputs), permit=self.permit, answered=True)
@@ -153,6 +163,7 @@ class _Replayer:
             self._run(bytes(start.inputs))
         except Diverged as diverged:
             answer.verdict, answer.divergence = "diverged", diverged.divergence
+            answer.notes += self.guard.notes()
             return answer
         except MissingInputError as error:
             return self._refused(error.problem, error.hint)
@@ -294,7 +305,8 @@ class _Replayer:
         )
         with Interrupts() as interrupts:
             effects = RecordedEffects(self.record)
-            flow = Flow(start.seed, self.recording.timestamp, self.volatile, budget, effects, self)
+            guard = None if self.guard.idle else self.guard
+            flow = Flow(start.seed, self.recording.timestamp, self.volatile, budget, effects, self, guard)
             driver = Driver(self.registry, effects, self, interrupts, flow)
             try:
                 driver.drive(engine)
@@ -320,6 +332,7 @@ class _Replayer:
         if dead:
             answer.notes.append(f"volatile paths that matched nothing: {', '.join(dead)}")
         answer.notes += self._code_changes()
+        answer.notes += self.guard.notes()
         return answer
 
     def _refused(self, problem: str, hint: str) -> Replay:

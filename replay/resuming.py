@@ -206,7 +206,7 @@ def _needs_new_file(past: Unfinished, found: Mapping[Change, str], host: Host, t
         ceiling not in {None, recorded}
         for ceiling, recorded in zip(asked, (was.step_ceiling_cents, was.workflow_ceiling_cents), strict=True)
     )
-    other = policy_for(host.registry, terms.policy) != start.policy
+    other = policy_for(host.registry, terms.policy, start.policy.get("guard")) != start.policy
     return bool("spec" in found or "context" in found or anew or dearer or other or terms.checkpoint is not None)
 
 
@@ -323,7 +323,7 @@ def _anew(
         canonical=FORMAT,
         environment=recorded_environment(spec, host.registry, host.environ),
         inputs=Raw(inputs),
-        policy=policy_for(host.registry, terms.policy),
+        policy=policy_for(host.registry, terms.policy, was.policy.get("guard")),
         redacted=[],
         resumed_from=came_from,
         seed=was.seed,

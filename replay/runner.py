@@ -35,6 +35,7 @@ from replay.engine import BY_PATH, INDEXED, Emit, Invoke, Outcome, run
 from replay.environment import recorded_environment
 from replay.flow import Flow, HaltedError
 from replay.frames import Failure
+from replay.guard import RECORDED, Guard, Mode, checked_mode
 from replay.interrupts import Interrupts
 from replay.live import LiveEffects
 from replay.past import Past, ResumedEffects
@@ -65,6 +66,7 @@ class Host(msgspec.Struct):
         environ: the environment whose names are recorded.
         observer: who watches.
         width: how many steps may be under way at a time.
+        guard: what is done about calls that no replay could do alike.
     """
 
     registry: SkillRegistry
@@ -74,6 +76,7 @@ class Host(msgspec.Struct):
     environ: Mapping[str, str] = {}
     observer: Observer | None = None
     width: int = 1
+    guard: Mode = "warn"
 
     @property
     def versions(self) -> dict[str, str]:
@@ -94,6 +97,7 @@ class Host(msgspec.Struct):
                 f"SKILL_NOT_FOUND: no skill {missing[0]} is registered",
                 hint="load the module that registers it (--skills)",
             )
+        checked_mode(self.guard)
         if self.width < 1:
             raise UsageError(f"{self.width} steps at a time is no number of steps", hint="use 1 or more")
         refuse_running_loop(self.registry)
@@ -116,6 +120,7 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
     concurrency: int = 1,
     environ: Mapping[str, str] | None = None,
     observer: Observer | None = None,
+    guard: Mode = "warn",
 ) -> Recording:
     """Run `spec` with the skills of `registry`, record it in `store`, and return the sealed recording.
 
@@ -138,6 +143,9 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
         checkpoints: where to save how far the run has come, so that operators see it and it can be resumed.
         controls: asked before every step whether the run is to stop.
         concurrency: how many steps that do not depend on each other may be under way at a time.
+        guard: what to do where a step's code asks for what no replay could give it alike (the time, random numbers,
+            files, the network): `off`, `warn` (tell the observer), `block` (end the step), or `virtual`: answer clock
+            and random numbers from the run itself, when it is replayed too.
 
     Raises:
         UsageError: spec, inputs or run id cannot be used, a skill is missing, the engine is stopped; nothing was run.
@@ -148,7 +156,7 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
     raw_inputs = check_inputs(spec, {} if inputs is None else dict(inputs))
     saving = checkpoints if isinstance(checkpoints, Saving) or checkpoints is None else Saving(checkpoints)
     registry = with_commands(registry, environ or {})
-    host = Host(registry, store, saving, controls, environ or {}, observer, concurrency)
+    host = Host(registry, store, saving, controls, environ or {}, observer, concurrency, guard)
     host.refuse_halted()
     host.refuse_unready(spec)
     rules = [*spec.volatile, *(rule for rule in volatile if rule not in spec.volatile)]
@@ -163,7 +171,7 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
         canonical=FORMAT,
         environment=recorded_environment(spec, registry, host.environ),
         inputs=Raw(raw_inputs),
-        policy=policy_for(registry, policy),
+        policy=policy_for(registry, policy, guard),
         redacted=[],
         seed=base,
         seed_scheme=scheme,
@@ -228,6 +236,10 @@ def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bo
     start, recorder, interrupts = course.start, course.recorder, course.interrupts
     if host.observer and live and (words := course.past.words(len(course.spec.steps), start)):
         host.observer.note(words)
+    policy = Policy.restored(start.policy)
+    if host.observer and host.guard in RECORDED and host.guard != policy.guard:
+        host.observer.note(f"guard {host.guard}: the run did not begin under it, and goes on as it began")
+    guard = Guard.recording(host.guard, policy.guard, heard=host.observer is not None)
     volatile = Volatile(start.volatile)
     volatile.hash_inputs(start.inputs)
     budget = Budget.restored(start.budget_snapshot)
@@ -237,7 +249,7 @@ def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bo
         scheme=start.seed_scheme,
         inputs=bytes(start.inputs),
         budget=budget,
-        policy=Policy.restored(start.policy),
+        policy=policy,
         versions=host.versions,
         volatile=volatile,
         order=course.past.order if live else course.past.only,
@@ -246,8 +258,8 @@ def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bo
     world = LiveEffects(recorder.write, volatile, interrupts, course.spec.timeout_seconds)
     goes_on = course.past.records or course.past.pending or not live
     effects = ResumedEffects(course.past, world if live else None) if goes_on else world
-    sink = _Writing(host, course, volatile, progress, live=live)
-    flow = Flow(start.seed, course.started, volatile, budget, effects, sink)
+    sink = _Writing(host, course, volatile, progress, guard, live=live)
+    flow = Flow(start.seed, course.started, volatile, budget, effects, sink, None if guard.idle else guard)
     Driver(host.registry, effects, sink, interrupts, flow, host.width).drive(engine)
     recorder.seal()
     if progress is not None and sink.end is not None:
@@ -260,7 +272,7 @@ class _Writing:
     """The sink of a recording: what is not there yet is written, then its checkpoint saved, then shown."""
 
     def __init__(
-        self, host: Host, course: Course, volatile: Volatile, progress: Progress | None, *, live: bool
+        self, host: Host, course: Course, volatile: Volatile, progress: Progress | None, guard: Guard, *, live: bool
     ) -> None:
         self._recorder = course.recorder
         self._steps = course.spec.steps
@@ -273,6 +285,7 @@ class _Writing:
         self._interrupts = course.interrupts
         self._paths = course.past.paths(len(course.spec.steps))
         self._emitting = Lock()
+        self._guard = guard
         self.end: RunEnd | None = None
 
     def begin(self, request: Invoke) -> Outcome | None:
@@ -325,6 +338,8 @@ class _Writing:
             self._progress.step(data)
         if self._observer and record is None:
             self._observer.step(data, event.failure)
+            for text in self._guard.notes():
+                self._observer.note(text)
 
     def _compare(self, record: Record, data: StepData) -> None:
         """Raise StoreError where a step that is recorded would not come to the same by its run's own header."""
@@ -346,11 +361,12 @@ class _Writing:
         )
 
 
-def policy_for(registry: SkillRegistry, policy: Policy | None) -> dict[str, Any]:
+def policy_for(registry: SkillRegistry, policy: Policy | None, guard: str | None = None) -> dict[str, Any]:
     """Return the policy of a new run as its header holds it, with the skills that say that they change something."""
     snapshot = (policy or Policy()).snapshot()
     changing = {skill.id for skill in registry if skill.mutating}
-    return {**snapshot, "mutating": sorted(changing.union(snapshot["mutating"]))}
+    snapshot["mutating"] = sorted(changing.union(snapshot["mutating"]))
+    return {**snapshot, "guard": guard} if guard in RECORDED else snapshot
 
 
 def default_run_id(spec_id: str) -> str:

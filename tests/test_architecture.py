@@ -27,7 +27,7 @@ HOMES = {  # what a module can do: the only modules that may
     "print": r"cli\.",
     "psycopg": r"replay\.checkpoints\.server$",
     "psycopg_pool": r"replay\.checkpoints\.server$",
-    "random": r"replay\.(retry|context)$",
+    "random": r"replay\.(retry|context|patches)$",
     "rich": r"cli\.",
     "sqlite3": r"replay\.checkpoints\.sqlite$",
     "stamina": r"replay\.checkpoints\.server$",

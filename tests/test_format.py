@@ -27,7 +27,7 @@ from golden.seal import parse_seal
 from golden.store import GoldenFile, stems
 from golden.verdict import examine, verify, verify_file
 from golden.volatile import Volatile
-from tests import independent_ledger, independent_verifier, make_fixtures, primitives
+from tests import independent_ledger, independent_verifier, make_fixtures, primitives, runs
 from tests.independent_ledger import keys_of
 from tests.runs import ACTIVE, AOS_SECRET, FIXTURES, RETIRED
 
@@ -460,3 +460,11 @@ def test_the_text_names_every_operation_with_its_members() -> None:
 def _optional(form: type[msgspec.Struct], name: str) -> bool:
     field = next(field for field in msgspec.structs.fields(form) if field.name == name)
     return not field.required
+
+
+@pytest.mark.parametrize("policy", [{"guard": "virtual"}, {"guard": "block"}, {"of": ["a", {"later": "version"}]}])
+def test_a_verifier_takes_a_policy_as_it_is(policy: dict[str, Any], tmp_path: Path) -> None:
+    store = runs.store_in(tmp_path)
+    file = runs.record(store, "r", [runs.start(policy=policy), runs.step(0), runs.end()])
+    assert verify(file.path, store.keyring).verdict == "intact"
+    assert independent_verifier.verdict(file.path, [ACTIVE]) == "intact"

@@ -39,6 +39,7 @@ def test_every_setting_has_a_default(shell: Shell, snapshot: SnapshotAssertion) 
         "volatile": ([], "default"),
         "policy": ({}, "default"),
         "anchor_to": ([], "default"),
+        "guard": (None, "default"),
         "sources": (None, "default"),
         "state_dir": (shell.environ["GOLDEN_STATE_DIR"].replace(str(shell.here), "<here>"), "GOLDEN_STATE_DIR"),
         "DEFAULT_STEP_CEILING_CENTS": (100, "default"),

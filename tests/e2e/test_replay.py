@@ -355,7 +355,10 @@ def test_volatile_paths_of_the_configuration_are_stored(shop: Shell) -> None:
     shop.record("r-1", "--inputs", "@prices.json")
     shop.write("golden.toml", 'skills = "skills.py"\n')
     answer = the_answer(shop, "r-1", code=0)
-    assert answer["notes"] == ["volatile paths that matched nothing: /steps/basket/output/x"]
+    assert answer["notes"] == [
+        "volatile paths that matched nothing: /steps/basket/output/x",
+        f"step voucher: random.randrange at {shop.line_of('randrange')} is not the same in a replay; use ctx.random",
+    ]
 
 
 def test_a_step_that_is_external_as_a_whole_is_answered(shop: Shell, snapshot: SnapshotAssertion) -> None:

@@ -1,13 +1,17 @@
 """Frames: the user's own places in a traceback, and failures told without trusting the exception."""
 
+import logging
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from replay.frames import MAX_MESSAGE, Failure, calling_place, failure_of, place
+from replay import frames
+from replay.frames import MAX_MESSAGE, Failure, calling_place, failure_of, module_of_stdlib, owner, place
 from tests.unit.replay.conftest import here
 
 
@@ -21,6 +25,36 @@ def caught(function: Callable[[], object]) -> BaseException:
 
 def boom() -> None:
     raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    "file, whose",
+    [
+        (__file__, "user"),
+        ("<string>", "user"),
+        (frames.__file__, "ours"),
+        (pytest.__file__, "library"),
+        ("/usr/lib/python3/dist-packages/x.py", "library"),
+        (os.path.__file__, "stdlib"),
+        ("<frozen os>", "stdlib"),
+        (str(Path(frames.__file__).parents[1] / "cli/demo/skills.py"), "user"),
+    ],
+)
+def test_a_file_belongs_to_somebody(file: str, whose: str) -> None:
+    assert owner(file) == whose
+
+
+@pytest.mark.parametrize(
+    "file, name",
+    [
+        (logging.__file__, "logging"),
+        (tempfile.__file__, "tempfile"),
+        ("<frozen importlib._bootstrap_external>", "importlib"),
+        ("<frozen os>", "os"),
+    ],
+)
+def test_a_file_of_the_standard_library_belongs_to_a_module(file: str, name: str) -> None:
+    assert module_of_stdlib(file) == name
 
 
 def test_file_below_the_working_directory_is_relative_and_others_absolute(

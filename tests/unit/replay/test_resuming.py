@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -980,3 +981,13 @@ def test_the_policy_that_somebody_gives_stays_as_it_is(lab: Lab) -> None:
     recording = lab.record(flow(step("a", "s", idempotency_key="k")), registry, policy=policy)
     assert recording.start.policy["mutating"] == ["s"]
     assert policy.mutating == set()
+
+
+@pytest.mark.parametrize("mode", ["virtual", "block"])
+def test_a_killed_run_goes_on_in_its_own_file_under_the_guard_it_began_with(lab: Lab, mode: str) -> None:
+    registry = skills(one=lambda _: 1, other=lambda _: time.time())
+    run_id = killed(lab, flow(step("a", "one"), step("b", "other")), registry, after=2, guard=mode)
+    with resume(run_id, host(lab, registry)) as resumed:
+        assert (resumed.run_id, resumed.start.policy["guard"]) == (run_id, mode)
+        assert resumed.statement.status == ("completed" if mode == "virtual" else "failed")
+        assert replay(resumed, registry).matched
