@@ -97,13 +97,17 @@ class Child:
         """
         me = threading.get_ident()
         _waited_for[me] = self
+        thread = threading.Thread(target=self._live, name="golden-child", daemon=True)
         try:
-            threading.Thread(target=self._live, name="golden-child", daemon=True).start()
+            thread.start()
             self._gone.wait()
         except RuntimeError as error:
             raise CommandError("cannot start", f"no thread can be started for it: {error}") from None
         finally:
             self.end()
+            if thread.ident is not None:
+                # A process that ends takes its threads along: this one may be about to start the program.
+                self._gone.wait(GRACE)
             _waited_for.pop(me, None)
         if self._problem is not None:
             raise self._problem

@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share: a keyring, a store, one small recorded run."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,18 @@ from golden.event import Data
 from golden.keyring import Keyring
 from golden.store import GoldenFile, Store
 from tests import runs
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure() -> None:
+    """Let pass what a thread that is left behind is told while it happens to be in a finalizer of somebody's."""
+    heard = sys.unraisablehook
+
+    def hear(unraisable: "sys.UnraisableHookArgs") -> None:
+        if unraisable.exc_type.__name__ != "LeftBehindError":
+            heard(unraisable)
+
+    sys.unraisablehook = hear
 
 
 @pytest.fixture
