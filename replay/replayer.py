@@ -266,7 +266,7 @@ class _Replayer:
         failed_at = event.failure.location if event.failure else None
         found = after_step(self.nested[data.index].step, data, self.volatile, skill.location, failed_at)
         with self.emitting:
-            self.answer.steps_compared += 1
+            self.answer.steps_compared += found is None
             if self.observer:
                 self.observer.step(data, found, event.failure)
             if found:
