@@ -5,6 +5,8 @@ Outside of a run a decorated function is the function. What a call becomes insid
 
 from __future__ import annotations
 
+# Loaded by now, so that a run finds it, and hands the step on with what is given to a pool.
+import concurrent.futures.thread  # noqa: F401  as said
 import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Generator
