@@ -18,6 +18,7 @@ from golden.errors import UsageError
 from replay.effects import UnrecordableError
 from replay.frames import module_of_stdlib, owner, place
 from replay.live import asking
+from replay.tables import are_open
 
 if TYPE_CHECKING:
     from replay.context import Context
@@ -60,6 +61,8 @@ class Guard:
     """
 
     def __init__(self, usual: Mode, *, virtual: bool, network: Mode | None = None) -> None:
+        if virtual:
+            _refuse_closed_types()
         self.modes: dict[Kind, Mode] = dict.fromkeys(get_args(Kind), usual)
         self.modes["network"] = network or usual
         if virtual:
@@ -235,8 +238,18 @@ def checked_mode(mode: Any) -> Mode:
     """Return a mode; raises UsageError where there is none of that name."""
     if mode not in MODES:
         raise UsageError(f"there is no guard {mode!r}", hint=f"use one of {', '.join(MODES)}")
+    if mode == "virtual":
+        _refuse_closed_types()
     found: Mode = mode
     return found
+
+
+def _refuse_closed_types() -> None:
+    if not are_open():
+        raise UsageError(
+            "this Python lets nobody give datetime another clock: there is no guard virtual",
+            hint="leave it out, and use ctx.now()",
+        )
 
 
 def _caller(kind: Kind, frame: FrameType | None) -> tuple[FrameType | None, FrameType | None]:

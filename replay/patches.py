@@ -5,7 +5,6 @@ Whoever runs no step gets what he always got. Judges nothing; C extensions that 
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 import secrets
@@ -23,6 +22,7 @@ from typing import Any
 from replay.frames import owner
 from replay.guard import Kind, Watch, current, watching
 from replay.hearing import listen
+from replay.tables import are_open, forget_cached, table_of
 from replay.virtual import CLOCK, Answer, Heed, drawn, is_drawn, is_without, randbits, urandom, uuid1
 
 _GENERATOR = "__self__"
@@ -206,28 +206,15 @@ def _watched(thread: threading.Thread, watch: Watch) -> None:
 
 
 def _put_types(stack: ExitStack) -> None:
-    stack.callback(_forget_cached)
+    if not are_open():
+        # They are not seen then; whoever counts on it was refused before.
+        return
+    stack.callback(forget_cached)
     for kind, name in ((datetime, "now"), (datetime, "utcnow"), (date, "today")):
-        methods = _table(kind)
+        methods = table_of(kind) or {}
         stack.callback(methods.__setitem__, name, methods[name])
         methods[name] = _moment(name, methods[name])
-    _forget_cached()
-
-
-def _table(kind: type) -> dict[str, Any]:
-    """Return the table of a type's attributes, of which `__dict__` is only a view."""
-    (table,) = gc.get_referents(kind.__dict__)
-    if not isinstance(table, dict):
-        raise TypeError(f"the attributes of {kind.__name__} lie elsewhere in this interpreter")
-    return table
-
-
-def _forget_cached() -> None:
-    # Loaded already wherever a command runs the user's code.
-    import ctypes
-
-    for kind in (datetime, date):
-        ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind))
+    forget_cached()
 
 
 def _moment(name: str, original: Any) -> Any:

@@ -24,8 +24,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from golden import StoreError
-from replay import Context, SkillRegistry
-from replay.patches import Patched, _table, in_place
+from golden.errors import UsageError
+from replay import Context, SkillRegistry, replay
+from replay.patches import Patched, in_place
+from replay.tables import table_of
 from tests.unit.replay.conftest import Lab, flow, skills, step
 
 MODULES = (time, random, os, secrets, uuid, dt, threading)
@@ -36,7 +38,7 @@ CLASSES = (random.Random, random.SystemRandom, type(os.environ), threading.Threa
 
 def everything() -> list[dict[str, Any]]:
     """Return all that a patch could have changed, as it is now."""
-    tables = [dict(_table(kind)) for kind in (datetime, date)]
+    tables = [dict(table_of(kind) or {}) for kind in (datetime, date)]
     mine = {"bound_before": bound_before}
     return [*(dict(vars(place)) for place in (*MODULES, *CLASSES)), *tables, mine]
 
@@ -322,3 +324,32 @@ def test_what_a_thread_that_was_left_behind_asks_is_nobodys(lab: Lab) -> None:
     registry.skill("w")(waits)
     lab.record(flow(step("a", "l"), step("b", "w")), registry, observer=Notes())
     assert told == []
+
+
+def test_where_types_are_closed_they_go_unseen_and_nobody_is_promised_a_clock_of_his_own(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("replay.tables.table_of", lambda _: None)
+    spec, registry = flow(step("a", "s")), skills(s=lambda _: str(datetime.now(UTC)) and "done")
+    before = datetime.__dict__["now"]
+    with in_place():
+        assert datetime.__dict__["now"] is before
+    for guard in ("warn", "block"):
+        assert lab.record(spec, registry, guard=guard).statement.status == "completed"
+    with pytest.raises(UsageError, match="there is no guard virtual"):
+        lab.record(spec, registry, guard="virtual", run_id="v-1")
+    assert not lab.store.file("v-1").path.exists()
+
+
+def test_a_recording_under_a_virtual_clock_is_refused_where_there_is_none(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, registry = flow(step("a", "s")), skills(s=lambda _: str(datetime.now(UTC)))
+    recording = lab.record(spec, registry, guard="virtual")
+    assert replay(recording, registry).matched
+    monkeypatch.setattr("replay.tables.table_of", lambda _: None)
+    answer = replay(recording, registry)
+    assert (answer.verdict, answer.problem) == (
+        "refused",
+        "this Python lets nobody give datetime another clock: there is no guard virtual",
+    )
