@@ -21,7 +21,7 @@ from replay.effects import Calls, UnrecordableError
 from replay.engine import Invoke, Outcome
 from replay.flow import Flow, HaltedError, Scope
 from replay.frames import MAX_MESSAGE, failure_of
-from replay.guard import BlockedError, Watch, watching
+from replay.guard import BlockedError
 
 if TYPE_CHECKING:
     from replay.interrupts import Interrupts
@@ -47,7 +47,6 @@ class Attempt:
         self._scope = Scope(flow, request, calls)
         self._loops = loops
         self._interrupts = interrupts
-        self._watch = Watch(flow.guard, request, self._scope.context, calls) if flow.guard else None
         # What an attempt sets in its context (decimal's precision) is gone after it, wherever it is made.
         self._variables = copy_context()
         self._pid = os.getpid()
@@ -65,8 +64,8 @@ class Attempt:
         """Note that nobody waits for it any more: nothing that it still does counts, or enters the recording."""
         self._given_up = True
         self._calls.give_up()
-        if self._watch:
-            self._watch.close()
+        if self._scope.watch:
+            self._scope.watch.close()
         self.request.allowance.close()
 
     def _outcome(self) -> Outcome:
@@ -92,7 +91,6 @@ class Attempt:
 
     def _call(self) -> Any:
         skill, interrupts, request = self._skill, self._interrupts, self.request
-        watching.set(self._watch)
         try:
             self._scope.enter()
             with interrupts.let_in() if interrupts else nullcontext():
@@ -106,8 +104,8 @@ class Attempt:
             if os.getpid() != self._pid:
                 # A child that the skill forked came back: its parent goes on with the run, it must not.
                 os._exit(1)
-            if self._watch:
-                self._watch.close()
+            if self._scope.watch:
+                self._scope.watch.close()
             request.allowance.close()
             self._calls.leave()
             if interrupts:

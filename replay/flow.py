@@ -26,6 +26,7 @@ from replay.effects import ENDS, Calls, UnrecordableError, caller
 from replay.engine import Emit, Invoke, Outcome
 from replay.executors import carried
 from replay.frames import MAX_MESSAGE, Failure, awaiting_place, calling_place, failure_of
+from replay.guard import Watch, watching
 from replay.spec import Step
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Scope:
         self.request = request
         self.calls = calls
         self.context = Context(request, flow.start, calls)
+        self.watch = Watch(flow.guard, request, self.context, calls) if flow.guard else None
         # What it awaits, if it does: where in it a thread was started no stack tells.
         self.coroutine: Any = None
         self._thread = threading.get_ident()
@@ -108,14 +110,16 @@ class Scope:
         """Make it the step that runs in this context, and in whatever copies it."""
         self._thread = threading.get_ident()
         _running.set(self)
+        watching.set(self.watch)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Make it the step that runs meanwhile."""
-        token = _running.set(self)
+        token, before = _running.set(self), watching.set(self.watch)
         try:
             yield
         finally:
+            watching.reset(before)
             _running.reset(token)
 
     def begin(self, skill: Skill, inputs: bytes) -> Scope:
@@ -150,6 +154,8 @@ class Scope:
         """Emit the event of a nested step that returned (canonical bytes), or raised."""
         try:
             try:
+                if self.watch:
+                    self.watch.close()
                 self.calls.leave()
                 self.request.allowance.close()
                 self.calls.finish(skill.location)

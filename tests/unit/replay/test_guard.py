@@ -27,11 +27,12 @@ import pytest
 
 from golden.errors import UsageError
 from golden.recording import Recording
-from replay import Context, Divergence, replay, resume
+from replay import Context, Divergence, external, record, replay, resume
+from replay import step as step_of_python
 from replay.guard import MODES
 from replay.runner import Host
 from tests.runs import FIXTURES
-from tests.unit.replay.conftest import Lab, Skill, def_line, flow, here, only, skills, step
+from tests.unit.replay.conftest import Lab, Skill, def_line, flow, here, only, records, skills, step
 
 time_before = time.time
 NOBODY = "127.0.0.1", 9
@@ -712,3 +713,49 @@ def test_what_is_named_in_a_program_that_is_not_deterministic(lab: Lab, program:
     }
     assert told >= set(expected.items())
     assert bool(told) is bool(expected)
+
+
+def test_under_a_virtual_clock_each_nested_step_has_numbers_of_its_own(lab: Lab) -> None:
+    @step_of_python
+    async def draws(n: int) -> list[float]:
+        await ask(n)
+        return [random.random(), time.time(), float(n)]
+
+    @external
+    async def ask(n: int) -> int:
+        # In another order each time.
+        await asyncio.sleep(slow.random() / 200)
+        return n
+
+    async def agent() -> Any:
+        return await asyncio.gather(*(draws(n) for n in range(6)))
+
+    slow = random.SystemRandom()
+    for turn in range(4):
+        recording = record(agent, store=lab.store, run_id=f"nested-{turn}", seed=turn, guard="virtual")
+        lab.opened.append(recording)
+        assert recording.statement.status == "completed"
+        for _ in range(5):
+            assert replay(recording, agent).matched
+
+
+def test_a_call_of_a_nested_step_that_is_blocked_fails_it_and_the_run(lab: Lab) -> None:
+    @step_of_python
+    def asks() -> float:
+        return time.time()
+
+    def agent() -> float:
+        try:
+            return float(asks())
+        except BaseException:  # noqa: BLE001  what is tried
+            return 0.0
+
+    recording = record(agent, store=lab.store, run_id="nested", seed=1, guard="block")
+    lab.opened.append(recording)
+    found = {each.step.step_id: each.step for each in records(recording)}
+    assert recording.statement.status == "failed"
+    for name in ("agent/asks", "agent"):
+        error = found[name].error
+        assert error
+        assert error.type == "BlockedError"
+    assert replay(recording, agent).matched
