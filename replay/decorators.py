@@ -46,8 +46,8 @@ def step(function: Any = None, /, *, name: str | None = None, ignore: Collection
         UsageError: it is no function.
     """
     if function is None:
-        return lambda given: step_of(given, name, ignore)
-    return step_of(function, name, ignore)
+        return lambda given: _wrapped(_Step(given, name, ignore))
+    return _wrapped(_Step(function, name, ignore))
 
 
 @overload
@@ -90,11 +90,6 @@ def external(
     if function is None:
         return lambda given: _wrapped(_External(given, name, ignore, encode, decode))
     return _wrapped(_External(function, name, ignore, encode, decode))
-
-
-def step_of(function: Callable[..., Any], name: str | None, ignore: Collection[str]) -> Any:
-    """Return `function` as a step."""
-    return _wrapped(_Step(function, name, ignore))
 
 
 class _Decorated:

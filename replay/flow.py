@@ -23,7 +23,7 @@ from replay.context import Context
 from replay.crew import LeftBehindError
 from replay.divergence import Diverged
 from replay.effects import ENDS, Calls, UnrecordableError, caller
-from replay.engine import Emit, Invoke, Outcome
+from replay.engine import Invoke, Outcome
 from replay.executors import carried
 from replay.frames import MAX_MESSAGE, Failure, awaiting_place, calling_place, failure_of
 from replay.guard import Watch, watching
@@ -49,8 +49,8 @@ class Nesting(Protocol):
     def identify(self, parent: Invoke, name: str, inputs: bytes, input_hash: str) -> tuple[str, int]:
         """Return path and index of the step that `parent` calls now; raises what ends the run there."""
 
-    def emit_nested(self, event: Emit, skill: Skill) -> None:
-        """Take the event of a nested step, from whichever thread."""
+    def emit_nested(self, data: StepData, duration_us: int, failure: Failure | None, skill: Skill) -> None:
+        """Take the event of a nested step, the microseconds it took and what it raised, from whichever thread."""
 
     def close(self, parent: Invoke) -> None:
         """Take note that `parent` calls no more steps; raises where it should have."""
@@ -59,7 +59,7 @@ class Nesting(Protocol):
 class Flow:
     """What all steps of a run have in common: its `seed`, its `start` as recorded, and so on.
 
-    `guard` watches over what their code does, None for nobody.
+    `guard` watches over what their code does; here it is None where it has nothing to do.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Flow:
         budget: Budget,
         effects: Effects,
         nesting: Nesting,
-        guard: Guard | None = None,
+        guard: Guard,
     ) -> None:
         self.seed = seed
         self.start = start
@@ -78,7 +78,7 @@ class Flow:
         self.budget = budget
         self.effects = effects
         self.nesting = nesting
-        self.guard = guard
+        self.guard = None if guard.idle else guard
 
 
 class HaltedError(BaseException):
@@ -229,7 +229,7 @@ class Scope:
             step_id=step_id,
             success=output is not None,
         )
-        flow.nesting.emit_nested(Emit(data, duration_us, failure), skill)
+        flow.nesting.emit_nested(data, duration_us, failure, skill)
 
     def _place(self, skill: Skill) -> str | None:
         """Return where the step's own code stands that started this thread, else where `skill` is."""

@@ -258,19 +258,16 @@ class _Replayer:
             raise Diverged(msgspec.structs.replace(unlike, location=caller()))
         return path, index
 
-    def emit_nested(self, event: Emit, skill: Skill) -> None:
+    def emit_nested(self, data: StepData, duration_us: int, failure: Failure | None, skill: Skill) -> None:  # noqa: ARG002  for those that write
         """See `Nesting`."""
-        data = event.data
-        if isinstance(data, RunEnd):
-            raise TypeError("no step is the end of a run")
-        failed_at = event.failure.location if event.failure else None
+        failed_at = failure.location if failure else None
         found = after_step(self.nested[data.index].step, data, self.volatile, skill.location, failed_at)
         with self.emitting:
             self.answer.steps_compared += found is None
             if self.observer:
-                self.observer.step(data, found, event.failure)
+                self.observer.step(data, found, failure)
             if found:
-                self.answer.failure = event.failure
+                self.answer.failure = failure
                 raise Diverged(found)
 
     def close(self, parent: Invoke) -> None:
@@ -308,8 +305,7 @@ class _Replayer:
         )
         with Interrupts() as interrupts:
             effects = RecordedEffects(self.record)
-            guard = None if self.guard.idle else self.guard
-            flow = Flow(start.seed, self.recording.timestamp, self.volatile, budget, effects, self, guard)
+            flow = Flow(start.seed, self.recording.timestamp, self.volatile, budget, effects, self, self.guard)
             driver = Driver(self.registry, effects, self, interrupts, flow)
             try:
                 driver.drive(engine)

@@ -259,7 +259,7 @@ def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bo
     goes_on = course.past.records or course.past.pending or not live
     effects = ResumedEffects(course.past, world if live else None) if goes_on else world
     sink = _Writing(host, course, volatile, progress, guard, live=live)
-    flow = Flow(start.seed, course.started, volatile, budget, effects, sink, None if guard.idle else guard)
+    flow = Flow(start.seed, course.started, volatile, budget, effects, sink, guard)
     Driver(host.registry, effects, sink, interrupts, flow, host.width).drive(engine)
     recorder.seal()
     if progress is not None and sink.end is not None:
@@ -299,14 +299,12 @@ class _Writing:
             raise HaltedError(halted)
         return self._paths.take(parent.step.id, name, input_hash) or self._paths.new(parent.step.id, name)
 
-    def emit_nested(self, event: Emit, skill: Skill) -> None:  # noqa: ARG002  for those that compare
+    def emit_nested(self, data: StepData, duration_us: int, failure: Failure | None, skill: Skill) -> None:  # noqa: ARG002  for those that compare
         """See `Nesting`."""
-        if isinstance(event.data, RunEnd):
-            raise TypeError("no step is the end of a run")
         with self._interrupts.held(), self._emitting:
-            self._recorder.write(event.data, event.duration_us)
+            self._recorder.write(data, duration_us)
             if self._observer:
-                self._observer.step(event.data, event.failure)
+                self._observer.step(data, failure)
 
     def close(self, parent: Invoke) -> None:
         """See `Nesting`: whatever it called is written."""

@@ -455,7 +455,7 @@ def test_words_that_are_files_are_found() -> None:
     for name in ("script.py", "src/data.csv", "tool", "src/link"):
         Path(name).touch()
     found = files_among(
-        ["tool", "./script.py", "src/data.csv", "src", "../work/tool", str(Path("tool").resolve()), "-x"]
+        ["tool", "./script.py", "src/data.csv", "src", "../elsewhere/tool", str(Path("tool").resolve()), "-x"]
     )
     assert found == ["script.py", "src/data.csv"]
     assert files_among(["./tool"]) == ["tool"]

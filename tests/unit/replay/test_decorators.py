@@ -22,8 +22,8 @@ from golden.canonical import decode, path_seed
 from golden.errors import UsageError
 from golden.event import StepData
 from replay import Context, Controls, EffectError, external, record, replay, step
-from replay.decorators import _Decorated
-from tests.unit.replay.conftest import Lab, effects, ending, here, records
+from tests.unit.replay.conftest import Lab, effects, ending, flow, here, records, skills
+from tests.unit.replay.conftest import step as spec_step
 
 Agent = Callable[..., Any]
 # What was really asked, by name.
@@ -309,9 +309,6 @@ def test_a_step_is_a_run_of_its_own_where_it_is_the_one_that_is_run(lab: Lab) ->
 
 
 def test_steps_of_a_spec_call_steps_too(lab: Lab) -> None:
-    from tests.unit.replay.conftest import flow, skills
-    from tests.unit.replay.conftest import step as spec_step
-
     spec = flow(spec_step("a", "s"), spec_step("b", "s", depends_on=["a"]))
     registry = skills(s=lambda ctx: double(ask(str(ctx.seed))))
     recording = lab.record(spec, registry)
@@ -321,9 +318,6 @@ def test_steps_of_a_spec_call_steps_too(lab: Lab) -> None:
 
 
 def test_each_attempt_of_a_step_calls_steps_of_its_own(lab: Lab, hurried: None) -> None:
-    from tests.unit.replay.conftest import flow, skills
-    from tests.unit.replay.conftest import step as spec_step
-
     def fails_twice(ctx: Context) -> float:
         tried.append(1)
         found = double(len(tried) % 3)
@@ -1043,7 +1037,3 @@ def test_time_that_a_step_takes_is_its_own(lab: Lab) -> None:
     recording = matches(lab, lambda: naps())  # noqa: PLW0108  a function of its own
     taken = [event.timing.duration_us for event in recording.events() if event.event_type == "step" and event.timing]
     assert all(20_000 <= each < 20_000_000 for each in taken)
-
-
-def test_every_form_has_its_kind() -> None:
-    assert all(of.kind in {"step", "external"} for of in _Decorated.__subclasses__())
