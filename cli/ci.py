@@ -78,7 +78,7 @@ def verify(
     # Each file's place is made when its turn comes: ten thousand of them would be much of the peak memory.
     names = sorted({*found, *known})
     checking.check(partial(_examined, directory), names, jobs, partial(GoldenFile, store.folder))
-    word, finding = _ledger(session, directory, empty=not found)
+    word, finding = ledger_of(session, directory, empty=not found)
     if finding is not None:
         checking.ledger(directory, finding)
     directory.remember()
@@ -162,7 +162,7 @@ def _since(directory: Directory) -> list[dict[str, Any]]:
     ]
 
 
-def _ledger(session: Session, directory: Directory, *, empty: bool) -> tuple[str, Finding | None]:
+def ledger_of(session: Session, directory: Directory, *, empty: bool) -> tuple[str, Finding | None]:
     """Return the word for the directory's ledger, and what is to be said against it."""
     wanted = session.settings.values["ledger"]
     if directory.finding is not None:

@@ -124,23 +124,6 @@ def command(
     return decorate
 
 
-def later(*names: str, value: bool = False, what: str | None = None) -> Callable[[Function], Function]:
-    """Return a decorator for an option that comes in a later version: accepted by no one, refused by its name."""
-
-    def refuse(_context: click.Context, parameter: click.Parameter, given: Any) -> None:
-        if given not in (None, False):
-            raise click.UsageError(f"{what or parameter.opts[0]} is not supported yet")
-
-    return click.option(
-        *names,
-        hidden=True,
-        expose_value=False,
-        callback=refuse,
-        is_flag=not value,
-        default=None if value else False,
-    )
-
-
 def run_option(function: Function) -> Function:
     """Accept `--run RUN` beside the argument RUN, as the AOS runbook writes it."""
     return click.option("--run", "run_option", metavar="RUN", hidden=True, help="The same as the argument RUN.")(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -12,6 +12,7 @@ from cli.render import Out, dim, mark, safe
 from cli.running import Watching
 from cli.settings import Settings
 from golden.canonical import decode
+from golden.errors import UsageError
 from golden.event import StepData
 from replay.child import CommandError
 from replay.command import USUAL, asked_of, files_among, how_ended, one_command
@@ -84,6 +85,16 @@ def spec_of(argv: tuple[str, ...], read: tuple[str, ...], outputs: tuple[str, ..
     except CommandError as error:
         raise click.UsageError(str(error)) from None
     return Spec(document, source="the command")
+
+
+def refuse_secrets(settings: Settings, words: Iterable[str]) -> None:
+    """Raise UsageError where a word that would be recorded holds a secret of this host's keys."""
+    secrets = {name: secret.decode("utf-8", "surrogateescape") for name, _, secret in settings.pool.given()}
+    secrets |= {name: settings.environ.get(name, "") for name in settings.sources.variables}
+    told = "\n".join(words)
+    for name, secret in secrets.items():
+        if secret and secret in told:
+            raise UsageError(f"the secret of {name} would be recorded", hint="leave it out: no run is given it")
 
 
 class WatchingCommand(Watching):

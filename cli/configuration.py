@@ -1,11 +1,10 @@
-"""Configuration: the project's `golden.toml` or `[tool.golden]`: found, read, and checked key by key.
+"""Configuration: what the project's `golden.toml` or `[tool.golden]` says, checked key by key.
 
 Reads no environment, and decides nothing about what a value does.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,42 +13,13 @@ from golden.errors import UsageError
 from golden.store import DURABILITIES
 
 KEYS = (
-    *("dir", "skills", "specs", "keyring", "ledger", "checkpoints", "checkpoint_interval"),
-    *("durability", "volatile", "policy", "anchor_to"),
-    "guard",
+    *("dir", "skills", "specs", "functions", "keyring", "ledger", "checkpoints", "checkpoint_interval"),
+    *("durability", "volatile", "redact", "allow_secrets", "policy", "anchor_to", "guard"),
 )
 # As in replay.guard, which no command needs that only reads a configuration.
 GUARDS = ("off", "warn", "block", "virtual")
-LATER_KEYS = ("redact",)
 _POLICY = ("profile", "disabled", "forbidden_skills", "forbidden_patterns")
 _MAX_INTERVAL = (1 << 31) - 1
-
-
-def find_configuration(start: str) -> tuple[str | None, dict[str, Any]]:
-    """Return the nearest `golden.toml` or `[tool.golden]`, looking no higher than the repository's root."""
-    folder = start
-    while True:
-        own, project = os.path.join(folder, "golden.toml"), os.path.join(folder, "pyproject.toml")
-        if os.path.isfile(own):
-            return own, _read_toml(own)
-        if os.path.isfile(project):
-            tools = _read_toml(project).get("tool", {})
-            table = tools.get("golden") if isinstance(tools, dict) else tools
-            if table is not None and not isinstance(table, dict):
-                name = os.path.basename(project)
-                raise UsageError(f"{name}: tool.golden is no table", hint="write [tool.golden] above its keys")
-            if table is not None:
-                return project, table
-        above = os.path.dirname(folder)
-        if above == folder or os.path.exists(os.path.join(folder, ".git")):
-            return None, {}
-        folder = above
-
-
-def refuse_foreign(path: str, owner: int) -> None:
-    """Raise UsageError for a file that was found, not named, and belongs to somebody else."""
-    if owner not in {0, os.geteuid(), os.stat(".").st_uid}:
-        raise UsageError(f"{path} belongs to another user", hint="chown it, or work in a directory of your own")
 
 
 def checked(key: str, value: Any, name: str) -> Any:
@@ -58,13 +28,11 @@ def checked(key: str, value: Any, name: str) -> Any:
     Raises:
         UsageError: there is no such key, or it cannot have that value.
     """
-    if key in LATER_KEYS:
-        raise UsageError(f"{name}: the key {key} is not supported yet", hint="remove it")
     if key not in KEYS:
         raise UsageError(f"{name}: there is no key {key}", hint=f"use one of {', '.join(KEYS)}")
     if key in _CHECKS:
         return _CHECKS[key](value, name)
-    if key in ("skills", "specs", "volatile"):
+    if key in ("skills", "specs", "functions", "volatile", "redact", "allow_secrets"):
         return _texts(key, value, name)
     if not isinstance(value, str) or not value:
         raise UsageError(f"{name}: {key} must be text", hint="correct it")
@@ -130,19 +98,3 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "checkpoint_interval": _interval,
     "policy": _policy,
 }
-
-
-def _read_toml(path: str) -> dict[str, Any]:
-    # Only where there is a configuration file.
-    import tomllib
-
-    name = os.path.basename(path)
-    try:
-        with open(path, "rb") as file:
-            # It names code to run: somebody else's, found on the way up, is not ours to obey.
-            refuse_foreign(path, os.fstat(file.fileno()).st_uid)
-            return tomllib.load(file)
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}", hint="check its permissions") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{name} is no TOML: {error}", hint="correct it at that place") from None

@@ -41,7 +41,7 @@ def diff(session: Session, expected: str, actual: str) -> int:
                 if found.step_id != step:
                     out.answer(bold(f"step {safe(found.step_id)}" if found.step_id else "run"))
                     step = found.step_id
-                _show_difference(out, found)
+                show_difference(out, found)
         unlike = environment_differs(pair.expected, pair.actual)
     if unlike:
         out.talk(dim(f"note: environment differs in {', '.join(unlike)}"))
@@ -51,7 +51,8 @@ def diff(session: Session, expected: str, actual: str) -> int:
     return 1 if count else 0
 
 
-def _show_difference(out: Out, found: Difference) -> None:
+def show_difference(out: Out, found: Difference) -> None:
+    """Write the lines that tell one place where two recordings are unlike."""
     out.answer(f"  {found.kind} {safe(found.path) or '(whole)'}")
     if found.kind != "added":
         out.answer(f"    expected  {click.style(shown(found.expected), fg='green')}")

@@ -31,7 +31,8 @@ def given_inputs(pairs: tuple[str, ...], document: str | None) -> dict[str, Any]
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
-            raise click.UsageError(f"--input {pair!r} is not NAME=VALUE")
+            # It may be a secret, whose name was forgotten.
+            raise click.UsageError("--input takes NAME=VALUE, and was given something else")
         try:
             inputs[name] = _parsed(text.encode())
         except LimitError as error:

@@ -20,8 +20,9 @@ from cli.render import bold, counted, dim, mark, safe
 from cli.runs import members_of, steps_of
 from cli.settings import is_absent
 from golden.directory import Directory
-from golden.errors import GoldenError, StoreError
+from golden.errors import FormatError, GoldenError, StoreError
 from golden.keyring import Keyring
+from golden.seal import MAX_SEAL, parse_seal
 from golden.store import GoldenFile, Store, is_run_id, locate
 from golden.tail import Shown, Tail
 from golden.verdict import TAMPERED, Verdict, verify_file
@@ -185,13 +186,21 @@ def _is_ahead(found: _Found) -> bool:
     return bool(seen and saved and seen.events is not None and saved.events > seen.events)
 
 
+def _is_accepted(file: GoldenFile) -> bool:
+    seal = file.read_seal(MAX_SEAL)
+    with suppress(FormatError):
+        return seal is not None and bool(parse_seal(seal).statement.accepted)
+    return False
+
+
 def _differences(found: _Found) -> list[str]:
     """Say where the halves do not fit together."""
     seen, saved = found.seen, found.saved
     if seen is None or saved is None:
         return []
     if seen.file_id != saved.file_id:
-        return ["the checkpoint is of another golden file of that name"]
+        # One that was accepted in the place of another was recorded without checkpoints.
+        return [] if _is_accepted(found.file) else ["the checkpoint is of another golden file of that name"]
     words = []
     if _is_ahead(found):
         words.append(

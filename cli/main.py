@@ -32,6 +32,11 @@ GROUPS = {
         "tail": ("cli.debug", "show the last events of a golden file"),
     },
     "CI": {
+        "gate": ("cli.gating", "verify and replay a set: one verdict for a pipeline"),
+        "update": ("cli.updating", "record runs anew, for review"),
+        "review": ("cli.reviewing", "show what changed in recordings that wait, and decide"),
+        "accept": ("cli.reviewing", "put waiting recordings in the place of the golden ones"),
+        "reject": ("cli.reviewing", "remove waiting recordings"),
         "verify": ("cli.ci", "say whether golden files are what was recorded"),
     },
     "Keys": {
@@ -53,14 +58,14 @@ GROUPS = {
         "stop": ("cli.stopping", "stop the engine at the next step of every run"),
         "start": ("cli.stopping", "let runs begin again"),
         "config": ("cli.operate", "show each setting and where it comes from"),
-        "git": ("cli.project", "keep git's hands off golden files"),
+        "git": ("cli.git", "show golden files in git diff, and keep git's hands off them"),
     },
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 # The spelling of the AOS runbook.
 ALIASES = {"golden-tail": "tail", "replay-local": "replay", "list-running": "list --status running"}
 LATER = frozenset(  # they are in the contract, and refused by name until they are here
-    """explain gate update review accept reject
+    """explain
     backup restore prune drill doctor metrics audit rollout runbook""".split()  # noqa: SIM905  forty lines of quotes say no more
 )
 EXIT_CODES = {UsageError: 2, KeyringError: 2, TamperedError: 3, StoreError: 4, FormatError: 4}

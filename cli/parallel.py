@@ -10,6 +10,7 @@ from golden.errors import StoreError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _function: Callable[[Any], Any]
 
 
@@ -31,7 +32,7 @@ def in_order(function: Callable[[Item], Result], items: Sequence[Item], jobs: in
     _function = function
     chunk = max(1, min(64, len(items) // (jobs * 4)))
     fork = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(jobs, mp_context=fork, initializer=_die_with_parent) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=fork, initializer=die_with_parent) as pool:
         try:
             yield from pool.map(_call, items, chunksize=chunk)
         except BrokenProcessPool:
@@ -40,14 +41,25 @@ def in_order(function: Callable[[Item], Result], items: Sequence[Item], jobs: in
             ) from None
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """End this process when the one ends that forked it."""
     # A worker whose parent was killed would wait for its next file forever.
-    import ctypes
     import signal
+
+    _control(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def adopt_orphans(*, wanted: bool) -> None:
+    """Be the parent of every process below this one whose own parent ends, or no more; where the system knows that."""
+    _control(_PR_SET_CHILD_SUBREAPER, int(wanted))
+
+
+def _control(option: int, value: int) -> None:
+    import ctypes
 
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        prctl(option, value, 0, 0, 0)
 
 
 def _call(item: Any) -> Any:

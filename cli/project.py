@@ -1,4 +1,4 @@
-"""Project: the commands that make a project ready: configuration, first keys, and what git is to know."""
+"""Project: the command that makes a project ready: configuration, first keys, and what git is to know."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import os
 import click
 import msgspec
 
-from cli.command import Family, Session, command
+from cli.command import Session, command
+from cli.git import ATTRIBUTES, has_line, said, with_lines
 from cli.keys import sources_path, usual_place
-from cli.render import dim, mark, safe
+from cli.render import dim
 from cli.settings import SECRETS
 from golden.clock import timestamp
-from golden.errors import UsageError
 from golden.files import open_folder
 from golden.keyfile import edit, read_text, write_policy
 from golden.keyring import Algorithm, entry_of, key_from, new_secret
 from golden.sources import add_source, save_secret
 
-ATTRIBUTES = "*.steps.jsonl* -text"
 _LEDGER = """\
 # Git keeps this directory's history, and would tear a ledger apart when it merges.
 ledger = false
@@ -30,8 +29,6 @@ dir = {dir}
 
 # What a run leaves beside golden files, seals and ledger, and what is of one host alone.
 IGNORED = ("checkpoints.sqlite*", "stop.json", "*.lock", "quarantine/")
-
-git = Family("git", "Make a git repository ready for golden files.", "golden git install")
 
 
 @command(
@@ -50,12 +47,12 @@ def init(session: Session, hmac: bool) -> int:
     folder = _configure(session)
     path = os.path.join(settings.root, ".gitattributes")
     if not os.path.lexists(path):
-        edit(path, _with_attributes)
-        _said(session, path, "written")
-    elif _has_attributes(path):
-        _said(session, path, "left", "it keeps git's hands off golden files")
+        edit(path, with_lines([ATTRIBUTES]))
+        said(session, path, done=True)
+    elif has_line(path, ATTRIBUTES):
+        said(session, path, done=False, why="it keeps git's hands off golden files")
     else:
-        _said(session, path, "left", "it exists; `golden git install` adds the line that golden files need")
+        said(session, path, done=False, why="it exists; `golden git install` adds the line that golden files need")
     if _repository(os.path.abspath(folder)):
         _ignore(session, folder)
     algorithms: list[Algorithm] = ["hmac-sha256"] if hmac else ["hmac-sha256", "ed25519"]
@@ -63,31 +60,18 @@ def init(session: Session, hmac: bool) -> int:
     return 0
 
 
-@git.member("install", "golden git install")
-def install(session: Session) -> int:
-    """Write the line into .gitattributes that keeps git from changing the line ends of golden files."""
-    root = _repository(os.getcwd())
-    if root is None:
-        raise UsageError("this is no git repository", hint="run `git init`, or go to the repository")
-    path = os.path.join(root, ".gitattributes")
-    known = _has_attributes(path)
-    edit(path, _with_attributes)
-    _said(session, path, "left" if known else "written", "the line is there" if known else ATTRIBUTES)
-    return 0
-
-
 def _configure(session: Session) -> str:
     """Write the configuration where there is none; return the golden directory."""
     settings = session.settings
     if settings.file:
-        _said(session, settings.file, "left", "it is the configuration")
+        said(session, settings.file, done=False, why="it is the configuration")
         return settings.directory
     path = os.path.join(settings.root, "golden.toml")
     chosen = settings.origins["dir"] != "default" or os.path.isdir(settings.directory)
     folder = settings.directory if chosen else "goldens"
     text = _CONFIGURATION.format(dir=msgspec.json.encode(folder).decode())
     edit(path, lambda _: text + (_LEDGER if _repository(settings.root) else ""))
-    _said(session, path, "written")
+    said(session, path, done=True)
     return folder
 
 
@@ -97,23 +81,28 @@ def _ignore(session: Session, folder: str) -> None:
     if not os.path.lexists(path):
         with open_folder(folder, create=True):
             edit(path, lambda _: "".join(f"{line}\n" for line in IGNORED))
-        _said(session, path, "written")
+        said(session, path, done=True)
         return
     there = read_text(path).split("\n")
     missing = [line for line in IGNORED if line not in there]
     why = f"it exists; git should not keep {', '.join(missing)} either" if missing else "it keeps git off what is local"
-    _said(session, path, "left", why)
+    said(session, path, done=False, why=why)
 
 
 def _first_keys(session: Session, algorithms: list[Algorithm]) -> None:
     """Make the first keys of a project."""
     settings, path = session.settings, session.settings.new_keyring
     if os.path.lexists(path):
-        _said(session, path, "left", "its keys are in charge; `golden keys list` shows which are at hand")
+        said(session, path, done=False, why="its keys are in charge; `golden keys list` shows which are at hand")
         return
     if settings.pool.active is not None:
         name = next(name for name in SECRETS if settings.environ.get(name))
-        _said(session, path, "left", f"{name} is in charge; `golden keys add --generate --active` would replace it")
+        said(
+            session,
+            path,
+            done=False,
+            why=f"{name} is in charge; `golden keys add --generate --active` would replace it",
+        )
         return
     sources = sources_path(settings)
     entries = []
@@ -124,18 +113,17 @@ def _first_keys(session: Session, algorithms: list[Algorithm]) -> None:
         save_secret(where, secret)
         add_source(sources, key.kid, where)
         entries.append(entry_of(key, "active", timestamp()))
-        _said(session, where.name, "written", f"key {key.kid}, {key.alg}: keep a copy of it in a safe place", key.kid)
-    _said(session, sources, "written", "where the secrets of these keys lie")
+        said(
+            session,
+            where.name,
+            done=True,
+            why=f"key {key.kid}, {key.alg}: keep a copy of it in a safe place",
+            kid=key.kid,
+        )
+    said(session, sources, done=True, why="where the secrets of these keys lie")
     write_policy(path, entries)
-    _said(session, path, "written", "which keys there are: commit it")
+    said(session, path, done=True, why="which keys there are: commit it")
     session.out.talk(dim("hint: golden record SPEC writes the first recording"))
-
-
-def _said(session: Session, path: str, done: str, why: str = "", kid: str | None = None) -> None:
-    path = os.path.relpath(path) if not os.path.relpath(path).startswith("..") else path
-    session.out.record(session.out.command, path=path, done=done, why=why or None, kid=kid)
-    about = dim(f"  {safe(why)}") if why else ""
-    session.out.answer(f"{mark(True if done == 'written' else None)} {done.ljust(7)} {safe(path)}{about}")
 
 
 def _repository(folder: str) -> str | None:
@@ -145,13 +133,3 @@ def _repository(folder: str) -> str | None:
             return None
         folder = above
     return folder
-
-
-def _has_attributes(path: str) -> bool:
-    return os.path.lexists(path) and any(line.split() == ATTRIBUTES.split() for line in read_text(path).splitlines())
-
-
-def _with_attributes(text: str) -> str:
-    if any(line.split() == ATTRIBUTES.split() for line in text.splitlines()):
-        return text
-    return text + ("" if not text or text.endswith("\n") else "\n") + f"{ATTRIBUTES}\n"

@@ -9,31 +9,24 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import IO, Any
 
 import click
 import msgspec
 
 from cli.settings import colour_wanted, columns
+from golden.spelling import LINE_ENDS, TURNS, spelt_out
 
 _encode = msgspec.json.Encoder().encode
 # As many things are done before anybody wonders.
 LONG = 200
-_BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
-_LINE_ENDS = {0x2028, 0x2029}
-
-
-# What a terminal must not be sent: C0, DEL, C1, ends of lines, marks that turn the direction of text.
-_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-_JSON_ESCAPES = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *_BIDI, *_LINE_ENDS)}
-_ESCAPES |= {code: f"\\u{code:04x}" for code in (*_BIDI, *_LINE_ENDS)}
+_JSON_ESCAPES = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *TURNS, *LINE_ENDS)}
 
 
 def safe(text: str) -> str:
     """Return `text` as it may reach a terminal: control and direction characters, line ends too, are spelt out."""
-    if text.isascii() and text.isprintable():
-        return text
-    return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode()
+    return spelt_out(text)
 
 
 def json_safe(text: str) -> str:
@@ -87,8 +80,9 @@ def error_lines(problem: str, hint: str | None, failure: Any = None) -> Iterator
 def failure_lines(failure: Any) -> Iterator[str]:
     """Give type and message of an exception of the user's code, then its frames."""
     yield f"  {safe(failure.type)}: {safe(failure.message)}"
-    for place, name in failure.frames:
-        yield f"    at {safe(place)} in {safe(name)}"
+    for (place, name), group in groupby(failure.frames):
+        times = len(list(group))
+        yield f"    at {safe(place)} in {safe(name)}" + (f", {times} times" if times > 1 else "")
 
 
 class Out:
@@ -109,6 +103,20 @@ class Out:
         sys.stdout.flush()
         self._stream = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
         os.dup2(2, 1)
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Give stdout back meanwhile, to somebody who talks with the user."""
+        sys.stdout.flush()
+        if self._stream is not None:
+            self._stream.flush()
+            os.dup2(self._stream.fileno(), 1)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            if self._stream is not None:
+                os.dup2(2, 1)
 
     def answer(self, text: str) -> None:
         """Write a line of the answer for people; nothing with `json`."""

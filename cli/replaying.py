@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import msgspec
 
-from cli.command import Session, command, later, run_option
+from cli.command import Session, command, run_option
 from cli.commands import permit_of, permit_options
 from cli.configuration import GUARDS
-from cli.functions import function_option, with_function
+from cli.functions import function_option, with_functions
 from cli.inputs import given_inputs, input_options
 from cli.parallel import in_order
 from cli.render import bold, counted, dim, failure_lines, mark, safe, shown
@@ -31,6 +32,10 @@ from replay.permission import Permit
 from replay.replayer import Replay
 from replay.replayer import replay as replayed
 from replay.skill import SkillRegistry, load_skills
+
+if TYPE_CHECKING:
+    from cli.debugger import Prompt
+    from replay.trail import Where
 
 
 class Answer(msgspec.Struct):
@@ -66,7 +71,7 @@ class Answer(msgspec.Struct):
     metavar="MODE",
     help="As in record.  [default: the network is blocked, the rest warned of; virtual as recorded]",
 )
-@later("--pdb")
+@click.option("--pdb", "debugging", is_flag=True, help="Open the debugger where a replay diverges.")
 def replay(
     session: Session,
     *,
@@ -81,20 +86,25 @@ def replay(
     variables: tuple[str, ...],
     function_name: str | None,
     guard: Mode | None,
+    debugging: bool,
     **given: Any,
 ) -> int:
     """Run recordings again and compare everything; the first thing that changed is named.
 
     Compared with the spec given by --spec, else the file with the recorded id among the configured `specs`, else the
-    recorded spec itself. External calls are answered from the recording. Commands (exec.run) are run, in a folder of
-    their own, only with --allow-exec or where --spec names the same spec. Exits 0 if all match, 1 if any diverges, 3 if
+    recorded spec itself. A function is the one given by --function, else the one so called among the configured
+    `functions`. External calls are answered from the recording. Commands (exec.run) are run, in a folder of
+    their own, only with --allow-exec or where --spec names the same spec. What was redacted in the run inputs must be
+    given by --input. Exits 0 if all match, 1 if any diverges, 3 if
     a file is tampered with, 4 if a replay is refused.
     """
     settings, out = session.settings, session.out
-    store = settings.store()
     names = [*runs, *([] if run_option is None else [run_option])]
     if bool(names) is everything:
         raise click.UsageError("give RUN or --all")
+    # 40 ms to import.
+    prompt: Prompt | None = import_module("cli.debugger").Prompt(session, jobs) if debugging else None
+    store = settings.store()
     files = [locate(name, store.folder) for name in names] or [GoldenFile(store.folder, stem) for stem in store.stems()]
     files = [GoldenFile.at(os.path.abspath(file.place)) for file in files if text is None or text in file.stem]
     inputs = given_inputs(**given)
@@ -103,6 +113,7 @@ def replay(
     # Whether the clock is virtual the recording says.
     mode = guard or (None if configured == "virtual" else configured)
     job = _ReplayJob(session, store, _Code(spec_path, function_name), inputs or None, permit, mode)
+    job.prompt = prompt
     by: Counter[str] = Counter()
     code = 0 if files else 4
     try:
@@ -112,7 +123,7 @@ def replay(
             by[answer.replay["verdict"]] += 1
             out.record("replay", **answer.replay)
             code = max(code, answer.exit_code, key=(0, 1, 4, 3).index)
-            if fail_fast and answer.exit_code:
+            if (fail_fast and answer.exit_code) or (prompt and prompt.is_over):
                 break
     except TerminatedError:
         out.talk("golden: terminated")
@@ -150,14 +161,13 @@ class _ReplayJob:
         self.session = session
         self.store = store
         self.function_name = code.function_name
-        # The spec of a function stands in no file.
-        places = session.settings.values["specs"] if code.function_name is None else ()
-        self.specs = CurrentSpecs(places, code.spec_path)
+        self.specs = CurrentSpecs(session.settings.values["specs"], code.spec_path)
         self.inputs = inputs
         self.permit = permit
         self.guard = guard
         self.home = os.getcwd()
         self.registry: SkillRegistry | None = None
+        self.prompt: Prompt | None = None
 
     def answer(self, file: GoldenFile) -> Answer:
         """Verify, then replay one file."""
@@ -183,12 +193,12 @@ class _ReplayJob:
         self.specs.load()
         prepare(self.session.out)
         self.registry = load_skills(values["skills"])
-        with_function(self.registry, self.function_name)
+        with_functions(self.registry, values["functions"], self.function_name)
         return self.registry
 
     def _replay(self, recording: Recording, registry: SkillRegistry, answer: Answer) -> None:
         try:
-            current = self.specs.of(recording.start.spec_id)
+            current = self.specs.of(recording.start)
         except UsageError as error:
             self._refuse(answer, error.problem, error.hint, 4)
             return
@@ -198,6 +208,15 @@ class _ReplayJob:
                 dim(f"  recorded {recording.timestamp}, Python {safe(here.python)}, {safe(here.platform)}")
             )
         observe = _StepLines(answer.lines)
+        prompt = self.prompt
+
+        def debug(divergence: Divergence, failure: Failure | None, where: Where) -> None:
+            for line in (*answer.lines, *divergence_lines(divergence, failure)):
+                self.session.out.answer(line)
+            answer.lines.clear()
+            if prompt:
+                prompt.open(where)
+
         found = replayed(
             recording,
             registry,
@@ -206,13 +225,12 @@ class _ReplayJob:
             observer=observe,
             permit=self.permit,
             guard=self.guard,
+            debugger=debug if prompt else None,
         )
         answer.replay = _replay_members(found)
         answer.exit_code = {"matched": 0, "diverged": 1, "refused": 4}[found.verdict]
-        if found.divergence is not None:
-            answer.lines += _divergence_lines(found.divergence)
-            if found.failure is not None:
-                answer.lines += [f"    {line.strip()}" for line in failure_lines(found.failure)]
+        if found.divergence is not None and prompt is None:
+            answer.lines += divergence_lines(found.divergence, found.failure)
         if found.verdict == "refused":
             answer.lines.append(f"  {mark(good=False)} refused: {safe(found.problem or '')}")
             answer.lines.append(dim(f"  hint: {safe(found.hint or '')}"))
@@ -257,20 +275,26 @@ def _replay_members(found: Replay) -> dict[str, Any]:
     }
 
 
-def _divergence_lines(found: Divergence) -> Iterator[str]:
+def divergence_lines(found: Divergence, failure: Failure | None, first_line: int = 1) -> Iterator[str]:
+    """Give the lines that tell a divergence: what differs and where, expected, actual, the line of code, the frames.
+
+    Of texts that begin somewhere in longer ones, `first_line` is the number of their first line.
+    """
     where = f"{found.step_id}: " if found.step_id else ""
     yield f"  {mark(good=False)} {bold(safe(where) + found.cause)} differs" + (
         f" at {safe(found.path)}" if found.path else ""
     )
     number, *lines = _first_unlike_line(found.expected, found.actual)
     if number:
-        yield f"    line      {number}"
+        yield f"    line      {number + first_line - 1}"
     expected = "(absent)" if found.kind == "added" else shown(lines[0])
     actual = "(absent)" if found.kind == "removed" else shown(lines[1])
     yield f"    expected  {click.style(expected, fg='green')}"
     yield f"    actual    {click.style(actual, fg='red')}"
     if found.location:
         yield f"    at        {bold(safe(found.location))}"
+    if failure is not None:
+        yield from (f"    {line.strip()}" for line in failure_lines(failure))
 
 
 def _first_unlike_line(expected: Any, actual: Any) -> tuple[int, Any, Any]:
@@ -278,4 +302,6 @@ def _first_unlike_line(expected: Any, actual: Any) -> tuple[int, Any, Any]:
     if not (isinstance(expected, str) and isinstance(actual, str) and "\n" in expected + actual):
         return 0, expected, actual
     pairs = zip_longest(expected.splitlines(keepends=True), actual.splitlines(keepends=True), fillvalue="")
-    return next((n, one, other) for n, (one, other) in enumerate(pairs, start=1) if one != other)
+    unlike = ((n, one, other) for n, (one, other) in enumerate(pairs, start=1) if one != other)
+    # Of longer texts that were cut, what is left may be alike.
+    return next(unlike, (0, expected, actual))

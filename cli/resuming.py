@@ -65,7 +65,8 @@ def resume(
     """Go on with a run: what was recorded is not run again, and not paid for again.
 
     A run that was killed goes on in its own file. One that failed or was stopped goes on at that step in a new run,
-    RUN.r1, that carries over what succeeded; so does one whose spec or inputs changed. Printed last is the id of the
+    RUN.r1, that carries over what succeeded; so does one whose spec or inputs changed. What was redacted in the run
+    inputs must be given by --input; what was in outputs is in the checkpoints. Printed last is the id of the
     run that went on. Exits as `golden record` does; 4 if something changed that was not accepted, if the golden file
     cannot be believed, or if its checkpoint is ahead of it.
     """
@@ -76,7 +77,7 @@ def resume(
     running.store.keyring.active  # noqa: B018  refuses where there is none, before any code is loaded
     permit = permit_of(session.settings, variables, allowed=allowed, named=spec_path is not None)
     terms = _terms(running, accepted, spec_path, given_inputs(pairs, document), permit, _checkpoint(checkpoint))
-    host = running.host(saving=not from_file)
+    host = running.host(goes_on=True, saving=not from_file)
     code = running.run("resume", lambda: resumed(run_id, host, terms), lambda: latest(host.store, run_id))
     session.out.answer(safe(running.run_id or run_id))
     return code
@@ -114,8 +115,8 @@ def fork(
 ) -> int:
     """Begin a new run with what RUN had recorded before a step, and go on live from there.
 
-    The seed is that of RUN. Exits as `golden record` does; 4 if something changed that was not accepted, or if RUN is
-    not intact.
+    The seed is that of RUN. What was redacted in the run inputs must be given by --input. Exits as `golden record`
+    does; 4 if something changed that was not accepted, or if RUN is not intact.
     """
     session.settings.refuse_resume_disabled()
     session.settings.refuse_stopped()
@@ -125,7 +126,7 @@ def fork(
     running.store.file(new_id)
     permit = permit_of(session.settings, variables, allowed=allowed, named=spec_path is not None)
     terms = _terms(running, accepted, spec_path, given_inputs(pairs, document), permit)
-    host = running.host()
+    host = running.host(goes_on=True)
     return running.run("fork", lambda: forked(run_id, step, new_id, host, terms), lambda: new_id)
 
 
@@ -138,8 +139,7 @@ def _terms(
     checkpoint: int | None = None,
 ) -> Terms:
     """Return on what terms a run goes on; its spec as it is now is the one that a replay would compare it with."""
-    # The spec of a function stands in no file.
-    specs = CurrentSpecs(() if running.function_name else running.session.settings.values["specs"], spec_path)
+    specs = CurrentSpecs(running.session.settings.values["specs"], spec_path)
     specs.load()
     return Terms(
         current=specs.of,

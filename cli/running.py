@@ -10,7 +10,7 @@ import click
 
 from cli.command import Session
 from cli.configuration import GUARDS
-from cli.functions import function_option, with_function
+from cli.functions import function_option, with_functions
 from cli.render import Out, bold, counted, dim, failure_lines, mark, safe
 from cli.usercode import TerminatedError, prepare
 from golden.event import StepData
@@ -23,6 +23,7 @@ from replay.frames import Failure
 from replay.guard import Mode
 from replay.policy import Policy
 from replay.progress import Saving
+from replay.revealing import counts_of
 from replay.runner import Host
 from replay.skill import load_skills
 
@@ -94,19 +95,31 @@ class Running:
         if self.policy.note:
             session.out.talk(dim(f"note: {safe(self.policy.note)}"))
 
-    def host(self, *, saving: bool = True) -> Host:
+    def host(self, *, goes_on: bool = False, saving: bool = True) -> Host:
         """Load the user's code and return what a run is given here; from now on no secret is in the environment.
 
-        Without `saving` no checkpoints are read or written.
+        A run that `goes_on` may be one of a function that is configured. Without `saving` no checkpoints are read or
+        written.
         """
         settings = self.session.settings
         controls, interval = settings.controls(), settings.values["checkpoint_interval"]
         self._saving = Saving(settings.open_checkpoints(), interval) if saving else None
         prepare(self.session.out)
         registry = load_skills(settings.values["skills"])
-        self.function = with_function(registry, self.function_name)
+        configured = settings.values["functions"] if goes_on else ()
+        self.function = with_functions(registry, configured, self.function_name)
         watching = Watching(self.session.out)
-        return Host(registry, self.store, self._saving, controls, self._environ, watching, self._width, self._guard)
+        return Host(
+            registry,
+            self.store,
+            self._saving,
+            controls,
+            self._environ,
+            watching,
+            self._width,
+            self._guard,
+            tuple(settings.values["allow_secrets"]),
+        )
 
     def run(self, command: str, act: Callable[[], Recording], run_id: Callable[[], str]) -> int:
         """Let a run happen by `act`, keep the anchor, say how it ended, and return the exit code.
@@ -193,5 +206,7 @@ def tell(out: Out, command: str, recording: Recording, place: str, anchor: Ancho
     out.detail(f"  spec hash {start.spec_hash}, result hash {end.result_hash if end else None}")
     if anchor is not None:
         out.detail(f"  {anchor}")
+    for rule, count in (counts_of(recording) if out.verbose else {}).items():
+        out.detail(f"  redacted {safe(rule)}: {counted(count, 'value')}")
     out.detail(f"  {recording.statement.events} events, {recording.statement.bytes} bytes")
     return 0 if good else 1

@@ -6,7 +6,6 @@ Says for each value where it comes from; what a value does is decided elsewhere.
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -14,23 +13,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cli.address import check_address, from_base, masked, path_of
-from cli.configuration import KEYS, LATER_KEYS, checked, find_configuration, refuse_foreign
+from cli.configuration import KEYS, checked
 from golden import keyfile
 from golden.errors import KeyringError, StoreError, UsageError
 from golden.keyring import Keyring
 from golden.memory import Memory
 from golden.sources import VARIABLES, Pool, Sources, keyring_from, read_sources
 from golden.store import Store
+from golden.whereabouts import (
+    cache_place,
+    find_configuration,
+    is_automatic,
+    sources_place,
+    state_place,
+    usual_keyring,
+)
 
 if TYPE_CHECKING:
     from replay.checkpoints.contract import CheckpointStore
     from replay.controls import Controls
 
-__all__ = ["CEILINGS", "DEFAULTS", "KEYS", "LATER_KEYS", "SECRETS", "SWITCHES", "Settings"]
+__all__ = ["CEILINGS", "DEFAULTS", "KEYS", "SECRETS", "SWITCHES", "Settings"]
 DEFAULTS: dict[str, Any] = {
     "dir": ".golden",
     "skills": [],
     "specs": [],
+    "functions": [],
     "keyring": keyfile.NAME,
     "ledger": True,
     "checkpoints": None,
@@ -40,6 +48,8 @@ DEFAULTS: dict[str, Any] = {
     "policy": {},
     "anchor_to": [],
     "guard": None,
+    "redact": [],
+    "allow_secrets": [],
 }
 SECRETS = VARIABLES
 # Of all that a deployment may call its database, the operators' documents know this name.
@@ -116,12 +126,17 @@ class Settings:
     @property
     def sources_path(self) -> str | None:
         """Where this host's `sources.toml` is or would be; None where nobody knows a folder for it."""
-        return self.environ.get("GOLDEN_SOURCES") or self._of_user("XDG_CONFIG_HOME", ".config", "sources.toml")
+        return sources_place(self.environ)
 
     @property
     def state_dir(self) -> str | None:
         """Where this host remembers anchors; None where nobody knows a folder for it."""
-        return self.environ.get("GOLDEN_STATE_DIR") or self._of_user("XDG_STATE_HOME", ".local/state")
+        return state_place(self.environ)
+
+    @property
+    def cache_dir(self) -> str | None:
+        """Where this host keeps what can be made again; None where nobody knows a folder for it."""
+        return cache_place(self.environ)
 
     @cached_property
     def sources(self) -> Sources:
@@ -205,6 +220,11 @@ class Settings:
         return self.environ.get(_ALLOW_EXEC, "").strip().lower() in {"1", "true", "yes", "on"}
 
     @property
+    def is_ci(self) -> bool:
+        """Whether the environment says that nobody watches: `CI`, unless it is empty or false."""
+        return is_automatic(self.environ)
+
+    @property
     def checkpoints_url(self) -> str | None:
         """The address of the checkpoints, None for the database in the golden directory. It may hold a password.
 
@@ -275,7 +295,8 @@ class Settings:
             place = self.file or ""
             self._set(key, checked(key, value, os.path.basename(place)), os.path.relpath(place))
         values["dir"] = _from(base, values["dir"])
-        values["skills"] = [_from_base(name, base) for name in values["skills"]]
+        for key in ("skills", "functions"):
+            values[key] = [_from_base(name, base) for name in values[key]]
         values["specs"] = [_from(base, name) for name in values["specs"]]
         if self.origins["keyring"] != "default":
             values["keyring"] = _from(base, values["keyring"])
@@ -286,13 +307,8 @@ class Settings:
         self.values[key], self.origins[key] = value, origin
 
     def _usual_keyring(self) -> str | None:
-        for folder in dict.fromkeys((self.root, os.getcwd())):
-            path = os.path.join(folder, keyfile.NAME)
-            if os.path.lexists(path):
-                # It says whom to believe, and nobody named it.
-                refuse_foreign(path, os.stat(path).st_uid if os.path.exists(path) else os.geteuid())
-                return os.path.relpath(path)
-        return None
+        path = usual_keyring(self.root, os.getcwd())
+        return None if path is None else os.path.relpath(path)
 
     def _from_home(self, path: str | None) -> str | None:
         """Return a path as it is found also when the code of a run has gone elsewhere."""
@@ -300,16 +316,6 @@ class Settings:
             if os.getcwd() == self._home:
                 return path
         return None if path is None else os.path.join(self._home, path)
-
-    def _of_user(self, variable: str, usual: str, name: str = "") -> str | None:
-        """Return a path in golden's folder below the one that a variable of XDG names, else below the user's home."""
-        folder = self.environ.get(variable, "")
-        if not os.path.isabs(folder):
-            home = self.environ.get("HOME") or _home()
-            if home is None:
-                return None
-            folder = os.path.join(home, usual)
-        return os.path.join(folder, "golden", name).rstrip("/")
 
 
 def is_absent(path: str) -> bool:
@@ -345,6 +351,19 @@ def drop_secrets() -> None:
         prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+def kept_surroundings() -> Callable[[], None]:
+    """Return a function that undoes what the code of a run leaves behind: another working directory, variables."""
+    home, environ = os.getcwd(), dict(os.environ)
+
+    def restore() -> None:
+        os.chdir(home)
+        if os.environ != environ:
+            os.environ.clear()
+            os.environ.update(environ)
+
+    return restore
+
+
 def colour_wanted(stream_is_tty: bool) -> bool:
     """Whether to colour what goes to a stream: `NO_COLOR`, then `FORCE_COLOR`, then whether it is a terminal."""
     if os.environ.get("NO_COLOR"):
@@ -360,13 +379,6 @@ def columns() -> int:
         return os.get_terminal_size(1).columns
     except OSError:
         return 160
-
-
-def _home() -> str | None:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_dir or None
-    except KeyError:
-        return None
 
 
 def _from(base: str, path: str) -> str:

@@ -7,8 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from golden.errors import UsageError
+from golden.event import RunStart
 from replay.command import ONE_COMMAND
-from replay.spec import Spec, load_spec
+from replay.engine import BY_PATH
+from replay.spec import NoSpecError, Spec, load_spec
 
 _SUFFIXES = (".json", ".toml", ".yaml", ".yml")
 
@@ -38,20 +40,23 @@ class CurrentSpecs:
         if self.named is None:
             self._by_id  # noqa: B018  read once, before any code of theirs runs
 
-    def of(self, spec_id: str | None) -> Spec | None:
-        """Return the spec as it is now, None where nobody says where specs are.
+    def of(self, start: RunStart) -> Spec | None:
+        """Return the spec as it is now of a run with that header, None where nobody says where it is.
+
+        The spec of a function stands in no file.
 
         Raises:
-            UsageError: two files have that id, or none has.
+            UsageError: two files have its id, or none has.
         """
-        if self.named is not None:
+        if self.named is not None or start.seed_scheme == BY_PATH:
             return self.named
+        spec_id = start.spec_id
         current = self._by_id.get(spec_id or "", [])
         if len(current) > 1:
             places = " and ".join(spec.source for spec in current[:2])
             raise UsageError(f"two specs with id {spec_id}: {places}", hint="rename one, or say which: --spec")
         if self._places and not current and spec_id != ONE_COMMAND:
-            raise UsageError(
+            raise NoSpecError(
                 f"no spec under `specs` has the id {spec_id}",
                 hint="restore it, say which one: --spec, or unset `specs`",
             )

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cli.command import Session, command
-from cli.commands import BeforeDashes, WatchingCommand, command_options, spec_of
+from cli.commands import BeforeDashes, WatchingCommand, command_options, refuse_secrets, spec_of
 from cli.demo.story import Story
 from cli.inputs import given_inputs, input_options
 from cli.render import counted, dim, safe
@@ -83,6 +83,9 @@ def record(
 
     What a function calls by `@step` and `@external` is recorded with it; its inputs are its arguments.
 
+    Secrets that spec or configuration declare (`redact`) never reach the file; -v counts them. What looks like a secret
+    and is not declared is refused.
+
     COMMAND is run as it is, without a shell. Files below the working directory that are among its words are what it
     reads: a replay needs them unchanged. What it asks the network is not recorded.
 
@@ -102,6 +105,7 @@ def record(
         spec = spec_of(argv, read, outputs, variables) if argv else load_spec(Path(spec_path or ""))
     running = Running(session, function_name=function_name, **how)
     running.store.keyring.active  # noqa: B018  refuses where there is none, before any code is loaded
+    refuse_secrets(session.settings, [*(argv or ()), *pairs, document or ""])
     name = default_run_id(spec.id if spec else str(function_name).rpartition(":")[2]) if run_id is None else run_id
     running.store.file(name)
     inputs = given_inputs(pairs, document)
@@ -123,6 +127,8 @@ def record(
             ).workflow_ceiling,
             policy=running.policy,
             volatile=session.settings.values["volatile"],
+            redact=session.settings.values["redact"],
+            allow_secrets=host.allow_secrets,
             checkpoints=host.saving,
             controls=host.controls,
             concurrency=host.width,

@@ -17,6 +17,11 @@ def prepare(out: Out) -> None:
     """Make this process ready to import and run user code; called once what is needed of the secrets is in memory."""
     drop_secrets()
     out.keep_to_itself()
+    heed_sigterm()
+
+
+def heed_sigterm() -> None:
+    """Let SIGTERM raise TerminatedError from now on."""
     signal.signal(signal.SIGTERM, _terminate)
 
 

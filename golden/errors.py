@@ -41,6 +41,10 @@ class LimitError(FormatError):
     """A line is longer, or a value nested deeper, than the format allows."""
 
 
+class SecretError(FormatError):
+    """A value that must not be written: a secret that nobody declared, or declared too late."""
+
+
 class TamperedError(GoldenError):
     """A file is not what its seal or chain says; `verdict` names how (docs/format.md, verdicts)."""
 

@@ -1,4 +1,4 @@
-"""Repository: what git has kept of a golden directory, and a ref of its own where anchors are kept.
+"""Repository: what git has kept of a golden directory, a ref of its own where anchors are kept, and what git is told.
 
 The only module that starts git. Touches no index, work tree or branch; runs no hook, pager or filter, asks no network.
 What git answers is hashed here: an object counts only if it is what its id says.
@@ -64,6 +64,15 @@ class Commit(msgspec.Struct, frozen=True):
 def hashes_at(folder: str, rev: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return run id → SHA-256 of each golden file's bytes as git has them at `rev`; raises as `Repository` does."""
     return Repository.required(folder, environment).hashes_at(rev)
+
+
+def head(folder: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """Return the commit that is checked out where `folder` lies, None where there is none, or no git."""
+    try:
+        done = _git(folder, environment, "rev-parse", "--verify", "--quiet", "HEAD")
+    except (UsageError, StoreError):
+        return None
+    return done.stdout.decode("ascii", "replace").strip() or None if done.returncode == 0 else None
 
 
 def plain_environment() -> dict[str, str]:
@@ -189,6 +198,21 @@ class Repository:
             why = _why(done)
             time.sleep(0.005 * (attempt + 1))
         raise StoreError(f"git does not move {REF}: {why}", hint=f"see `git log {REF}`")
+
+    def configure(self, name: str, value: str) -> bool:
+        """Give a setting of this repository its one value; return whether it had another, or none."""
+        # Values, not what git makes of them: one may hold line ends, or be there twice.
+        there = self._git("config", "--local", "--null", "--get-all", name).stdout
+        if there == value.encode() + b"\0":
+            return False
+        self._done("config", "--local", "--replace-all", name, value)
+        return True
+
+    @property
+    def own_attributes(self) -> str:
+        """The file of attributes that are this repository's alone, and stronger than those that are committed."""
+        place = os.fsdecode(self._done("rev-parse", "--git-path", "info/attributes")[:-1])
+        return os.path.join(self.root, place)
 
     def _commits(self, count: int, *what: str) -> list[Commit]:
         said = self._done("rev-list", f"--max-count={count}", "--format=%H %ct %s", *what).decode("utf-8", "replace")

@@ -11,9 +11,7 @@ from typing import Any
 import msgspec
 
 from golden.canonical import canonical_bytes, decode, sha256_hex
-from golden.errors import FormatError
-
-Path = tuple[str, ...]
+from golden.places import Path, below, keys_at, rule_path
 
 
 class Volatile:
@@ -27,7 +25,7 @@ class Volatile:
 
     def __init__(self, rules: Sequence[str] = ()) -> None:
         self.rules = tuple(rules)
-        self._paths = [(rule, _parse(rule)) for rule in self.rules]
+        self._paths = [(rule, rule_path(rule, "volatile", "volatile")) for rule in self.rules]
         self._dead = set(self.rules)
 
     @property
@@ -55,7 +53,7 @@ class Volatile:
         An object's member is left out; a list item, or the whole value, becomes null.
         """
         for rule, path in self._paths:
-            rest = _below(path, place)
+            rest = below(path, place)
             if rest is None:
                 continue
             if not rest:
@@ -66,37 +64,13 @@ class Volatile:
         return value
 
     def _hash(self, place: Path, data: bytes | msgspec.Raw) -> str:
-        if not any(_below(path, place) is not None for _, path in self._paths):
+        if not any(below(path, place) is not None for _, path in self._paths):
             return sha256_hex(data)
         return sha256_hex(canonical_bytes(self.strip(place, decode(data))))
 
 
-def _parse(rule: str) -> Path:
-    parts = tuple(part.replace("~1", "/").replace("~0", "~") for part in rule.split("/"))
-    match parts:
-        case ("", "inputs", *_) | ("", "steps", _, "output", *_) | ("", "steps", _, "effects", _, "result", *_):
-            return parts[1:]
-    raise FormatError(
-        f'volatile path "{rule}" points at nothing that can be volatile',
-        hint="write /steps/<id>/output/…, /steps/<id>/effects/<name>/result/… or /inputs/…",
-    )
-
-
-def _below(path: Path, place: Path) -> Path | None:
-    if len(path) < len(place) or any(p not in ("*", q) for p, q in zip(path, place, strict=False)):
-        return None
-    return path[len(place) :]
-
-
 def _cut(value: Any, path: Path) -> bool:
-    head, rest = path[0], path[1:]
-    if isinstance(value, dict):
-        keys: list[Any] = list(value) if head == "*" else [head] if head in value else []
-    elif isinstance(value, list):
-        in_range = head.isascii() and head.isdigit() and int(head) < len(value) and str(int(head)) == head
-        keys = list(range(len(value))) if head == "*" else [int(head)] if in_range else []
-    else:
-        return False
+    keys, rest = keys_at(value, path[0]), path[1:]
     if rest:
         return any([_cut(value[key], rest) for key in keys])  # noqa: C419  every match is cut, not the first
     for key in keys:

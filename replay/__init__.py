@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from replay.runner import Host, record
     from replay.skill import SkillRegistry
     from replay.spec import Spec, Step, load_spec
+    from replay.web import http
 
 _HOMES = {
     "checkpoints.contract": ("CheckpointStore", "CheckpointVersionConflictError"),
@@ -40,6 +41,7 @@ _HOMES = {
     "runner": ("Host", "record"),
     "skill": ("SkillRegistry",),
     "spec": ("Spec", "Step", "load_spec"),
+    "web": ("http",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -64,6 +66,7 @@ __all__ = [
     "Terms",
     "external",
     "fork",
+    "http",
     "load_spec",
     "record",
     "recover",

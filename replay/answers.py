@@ -9,30 +9,38 @@ from typing import Any, NoReturn
 from golden.canonical import decode
 from golden.event import EffectData, StepData
 from golden.recording import Record
+from golden.redaction import Redaction
 from golden.values import Kind
 from replay import codes
 from replay.divergence import Diverged, Divergence, args_hash, in_call
-from replay.effects import CANCELLED, Calls, EffectError, UnrecordableError, caller, inside_event_loop
+from replay.effects import CANCELLED, Asked, Calls, EffectError, UnrecordableError, caller, inside_event_loop
 from replay.engine import Invoke, Outcome
 from replay.functions import is_coroutine_function
 from replay.paths import is_nested
 
 # How long a replay waits for a call to be cancelled that was cancelled when it was recorded, in seconds.
 CANCEL_WITHIN = 60
+# Told of a divergence while the code that made the call still stands there.
+Stop = Callable[[Divergence], object]
 
 
 class RecordedEffects:
-    """The world as a recording remembers it; `record` gives the recorded step that a request is about."""
+    """The world as a recording remembers it; `record` gives the recorded step that a request is about.
 
-    def __init__(self, record: Callable[[Invoke], Record]) -> None:
+    `stop` is called where an external call diverges, before the step is ended.
+    """
+
+    def __init__(self, record: Callable[[Invoke], Record], redaction: Redaction, stop: Stop = bool) -> None:
         self._record = record
+        self._redaction = redaction
+        self._stop = stop
 
     def begin(self, request: Invoke) -> Outcome | Calls:
         """See `Effects`; what its spec calls `external`, and what the clock ended, is answered whole."""
         record = self._record(request)
         if request.step.external or (is_timed_out(record.step) and not is_nested(request.step.id)):
             return answered(record.step)
-        return _RecordedCalls(request, record.effects)
+        return _RecordedCalls(request, self._redaction, record.effects, self._stop)
 
     def pause(self, request: Invoke) -> int:  # noqa: ARG002  its shape is the protocol's
         """See `Effects`; time is that of the recording."""
@@ -48,10 +56,13 @@ def is_timed_out(step: StepData) -> bool:
     return any(error.code in codes.TIMED_OUT for error in errors if error)
 
 
-def answered(step: StepData) -> Outcome:
-    """Return a recorded step as the outcome of being asked for it, all its attempts at once."""
+def answered(step: StepData, output: bytes | None = None) -> Outcome:
+    """Return a recorded step as the outcome of being asked for it, all its attempts at once.
+
+    `output` is what it returned, where something is redacted in what is recorded of that.
+    """
     return Outcome(
-        bytes(step.output) if step.success else None,
+        (output or bytes(step.output)) if step.success else None,
         step.error or None,
         spent=step.cost_cents,
         final=True,
@@ -60,8 +71,9 @@ def answered(step: StepData) -> Outcome:
 
 
 class _RecordedCalls(Calls):
-    def __init__(self, request: Invoke, effects: Iterable[EffectData]) -> None:
-        super().__init__(request)
+    def __init__(self, request: Invoke, redaction: Redaction, effects: Iterable[EffectData], stop: Stop) -> None:
+        super().__init__(request, redaction)
+        self._stop = stop
         self._left_over = {effect.call: effect for effect in effects if effect.attempt == request.attempt}
         self._thread = threading.get_ident()
         # A loop that ran before the step did is the caller's, not the skill's.
@@ -71,7 +83,7 @@ class _RecordedCalls(Calls):
     def call(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Answer the call, or end the replay; see `Context.external`."""
         number = self.number(name)
-        asked = (name, *self.encoded(name, args, kwargs))
+        asked = self.asked(name, self.encoded(name, args, kwargs))
         if is_coroutine_function(fn):
             return self._answer_async(number, asked, caller())
         return self._answer(number, asked, caller)
@@ -80,9 +92,9 @@ class _RecordedCalls(Calls):
         """See `Calls`; a recorded call that was never made is a divergence."""
         super().finish(location)
         for number in sorted(self._left_over):
-            self._diverge(number, ("", _shown(self._left_over[number]), None, "removed"), location())
+            self.latch(self._diverged(number, ("", _shown(self._left_over[number]), None, "removed"), location()))
 
-    async def _answer_async(self, number: int, asked: tuple[str, bytes, bytes], location: str | None) -> Any:
+    async def _answer_async(self, number: int, asked: Asked, location: str | None) -> Any:
         # Loaded already where there is something to await.
         from asyncio import sleep
 
@@ -96,7 +108,7 @@ class _RecordedCalls(Calls):
             await sleep(CANCEL_WITHIN)
             return self._diverge(number, ("/error/type", CANCELLED, None, "removed"), location)
 
-    def _answer(self, number: int, asked: tuple[str, bytes, bytes], location: Callable[[], str | None]) -> Any:
+    def _answer(self, number: int, asked: Asked, location: Callable[[], str | None]) -> Any:
         if self.latched:
             raise self.latched
         with self._lock:
@@ -114,9 +126,9 @@ class _RecordedCalls(Calls):
             if recorded.error.type == UnrecordableError.__name__:
                 self.latch(UnrecordableError(recorded.error.message, location()))
             raise EffectError(recorded.error.type, recorded.error.message)
-        return decode(recorded.result)
+        return self.redaction.reveal(recorded.result)
 
-    def _recorded_for(self, number: int, asked: tuple[str, bytes, bytes]) -> EffectData | None:
+    def _recorded_for(self, number: int, asked: Asked) -> EffectData | None:
         """Return the recorded call of this number; of calls that run side by side, one that asked the same thing.
 
         Tasks and threads start their calls in another order each time, so there the number alone says nothing.
@@ -141,9 +153,17 @@ class _RecordedCalls(Calls):
         return len(all_tasks()) > 1
 
     def _diverge(self, number: int, mismatch: tuple[str, Any, Any, Kind], location: str | None) -> NoReturn:
+        found = self._diverged(number, mismatch, location)
+        if self.latched is None:
+            # Before anybody looks around, who might ask for more.
+            self.latched = found
+            self._stop(found.divergence)
+        self.latch(found)
+
+    def _diverged(self, number: int, mismatch: tuple[str, Any, Any, Kind], location: str | None) -> Diverged:
         path, expected, actual, kind = mismatch
         where = f"/effects/{number}{path}"
-        self.latch(Diverged(Divergence("effect", self.step_id, self.index, where, expected, actual, location, kind)))
+        return Diverged(Divergence("effect", self.step_id, self.index, where, expected, actual, location, kind))
 
 
 def _shown(effect: EffectData) -> dict[str, Any]:

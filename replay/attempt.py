@@ -7,13 +7,16 @@ how long it is waited, is the driver's business.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import nullcontext
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from golden.canonical import canonical_bytes
-from golden.errors import LimitError, NotCanonicalError
+from golden.errors import LimitError, NotCanonicalError, SecretError
 from golden.event import MAX_LINE, StepError
 from replay import codes
 from replay.aos import AosError
@@ -21,7 +24,6 @@ from replay.effects import Calls, UnrecordableError
 from replay.engine import Invoke, Outcome
 from replay.flow import Flow, HaltedError, Scope
 from replay.frames import MAX_MESSAGE, failure_of
-from replay.guard import BlockedError
 
 if TYPE_CHECKING:
     from replay.interrupts import Interrupts
@@ -43,8 +45,12 @@ class Attempt:
     ) -> None:
         self.request = request
         self._skill = skill
+        self._flow = flow
         self._calls = calls
         self._scope = Scope(flow, request, calls)
+        self._trail = flow.trail
+        if self._trail:
+            self._trail.begin(request.index, skill.function)
         self._loops = loops
         self._interrupts = interrupts
         # What an attempt sets in its context (decimal's precision) is gone after it, wherever it is made.
@@ -55,10 +61,20 @@ class Attempt:
     def make(self) -> Outcome:
         """Call the skill and return how that went; what ends the run (a lost disk, a divergence) is raised."""
         started = time.perf_counter_ns()
-        outcome = self._variables.run(self._outcome)
+        with self._scope.at_work():
+            outcome = self._variables.run(self._outcome)
         outcome.duration_us = (time.perf_counter_ns() - started) // 1000
         outcome.spent = self.request.allowance.spent
+        self._hide(outcome)
         return outcome
+
+    def _hide(self, outcome: Outcome) -> None:
+        """Take secrets out of what is told of a failure."""
+        told, hidden = outcome.error, self._flow.redaction.message
+        if told:
+            outcome.error = replace(told, message=hidden(told.message))
+        if outcome.failure:
+            outcome.failure = replace(outcome.failure, message=hidden(outcome.failure.message))
 
     def give_up(self) -> None:
         """Note that nobody waits for it any more: nothing that it still does counts, or enters the recording."""
@@ -73,8 +89,9 @@ class Attempt:
             value = self._call()
         except UnrecordableError as error:
             outcome = _failed(type(error).__name__, str(error), error.location or self._skill.location())
-            # Where it is, and what to do instead, is told of a call that was blocked as of any error.
-            outcome.failure = failure_of(error) if isinstance(error, BlockedError) else None
+            failure = failure_of(error)
+            # One of another thread has no frames here: its place is all that is known.
+            outcome.failure = failure if failure.frames else None
             return outcome
         except BaseException as error:  # a skill may raise anything, SystemExit too
             # Ours, and not one of the same kind that the skill made itself.
@@ -97,6 +114,10 @@ class Attempt:
                 value = skill.function(self._scope.context)
                 self._scope.coroutine = value
                 return self._loops.run(value) if skill.is_async and hasattr(value, "__await__") else value
+        except BaseException as error:
+            if self._trail:
+                self._trail.fail(request.index, error)
+            raise
         finally:
             # What happened outside counts, whatever the skill made of it.
             if interrupts:
@@ -113,7 +134,7 @@ class Attempt:
             if request.allowance.denied:
                 raise request.allowance.denied
             self._calls.finish(skill.location)
-            self._scope.close()
+            self._scope.close(self._skill, sys.exception())
 
     def _told(self, value: Any) -> Outcome:
         """Return the outcome of an attempt that returned `value`."""
@@ -126,6 +147,10 @@ class Attempt:
         if len(output) + inputs > MAX_OUTPUT:
             message = f"output has {len(output)} bytes, inputs {inputs}; at most {MAX_OUTPUT} fit a line"
             return _failed("OversizeError", message, self._skill.location())
+        try:
+            self._flow.redaction.admit(("steps", self.request.step.id, "output"), output)
+        except SecretError as error:
+            return _failed(type(error).__name__, f"output: {error.problem}; {error.hint}", self._skill.location())
         return Outcome(output)
 
 

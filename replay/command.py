@@ -144,6 +144,12 @@ def recorded_files(effects: Iterable[EffectData], attempt: int) -> dict[str, Dig
     return {}
 
 
+def why_failed(output: Any) -> str:
+    """Return how a command ended, and the last line that it wrote, from its step's output."""
+    texts = [text for text in (output["stderr"], output["stdout"]) if isinstance(text, str)]
+    return ": ".join([how_ended(output["exit_code"]), *_last_line("\n".join(reversed(texts)))])
+
+
 def how_ended(code: int) -> str:
     """Return how a command ended, in words."""
     if code >= 0:
@@ -163,12 +169,15 @@ def _digest_of(file: Path) -> Digest:
 
 def _refuse_failed(code: int, child: Child, written: Mapping[str, Digest | None]) -> None:
     if code:
-        lines = (child.stderr.tail or child.stdout.tail).decode("utf-8", "replace").splitlines()
-        said = [line for line in lines if line.strip()][-1:]
+        said = _last_line((child.stderr.tail or child.stdout.tail).decode("utf-8", "replace"))
         raise CommandError(how_ended(code), ": ".join([how_ended(code), *said]))
     for path, found in written.items():
         if found is None:
             raise CommandError("missing output", f"output file {path} was not written")
+
+
+def _last_line(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()][-1:]
 
 
 def _told(stream: Stream) -> Any:

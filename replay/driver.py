@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from replay.interrupts import Interrupts
     from replay.skill import SkillRegistry
 
+# How many seconds to wait at a time: a signal that comes just before we wait does not wake us.
+PATIENCE = 0.5
+
 
 class Sink(Protocol):
     """Where a run's events go: written, or compared."""
@@ -167,12 +170,13 @@ class Driver:
                 if outcome is not None:
                     return index, outcome
             moments = [job.ends for job in self._jobs.values() if job.ends is not None]
+            seconds = min([PATIENCE, *(max(moment - now, 0) for moment in moments)])
             if self._crew is None:
                 with self._interrupts.let_in():
-                    time.sleep(max(min(moments) - now, 0))
+                    time.sleep(seconds)
                 continue
             with self._interrupts.let_in():
-                found = self._crew.take(max(min(moments) - now, 0) if moments else None)
+                found = self._crew.take(seconds)
             if found is not None:
                 index, outcome = found
                 del self._jobs[index]

@@ -14,8 +14,9 @@ from typing import Any, NoReturn, Protocol
 import msgspec
 
 from golden.canonical import canonical_bytes
-from golden.errors import FormatError, NotCanonicalError
+from golden.errors import FormatError, NotCanonicalError, SecretError
 from golden.event import MAX_LINE, StepError
+from golden.redaction import Redaction
 from replay.budget import DeniedError
 from replay.divergence import Diverged
 from replay.engine import Invoke, Outcome, StoppedError
@@ -25,6 +26,10 @@ from replay.frames import calling_place
 MAX_ARGUMENTS = MAX_LINE - (1 << 20)
 # The error type of a call that its step gave up: it was cancelled, or still under way when the step ended.
 CANCELLED = "CancelledError"
+# How many calls deep we go to write down what a step does, and to tell of it.
+_OUR_DEPTH = 150
+# A call's name, and the canonical bytes of its arguments.
+Asked = tuple[str, bytes, bytes]
 _CLOSURE = "pass JSON values; let fn hold clients and other objects by closure"
 
 
@@ -48,6 +53,10 @@ class UnrecordableError(BaseException):
     def __init__(self, message: str, location: str | None) -> None:
         super().__init__(message)
         self.location = location
+
+    def __reduce__(self) -> tuple[type, tuple[str, str | None]]:
+        # From a process of a pool it comes back as a pickle.
+        return type(self), (str(self), self.location)
 
 
 # What ends a step or run from outside; it is passed on, not told to the skill as an error of `fn`.
@@ -80,7 +89,8 @@ class Calls:
     Keeps the first mismatch (`latched`) outside the skill, so that no `except` in it can make it unseen.
     """
 
-    def __init__(self, request: Invoke) -> None:
+    def __init__(self, request: Invoke, redaction: Redaction) -> None:
+        self.redaction = redaction
         self.latched: BaseException | None = None
         self.step_id, self.index, self.attempt = request.step.id, request.index, request.attempt
         self._left = False
@@ -115,8 +125,9 @@ class Calls:
         return next(self._numbers)
 
     def refuse_ended(self, what: str) -> None:
-        """Raise where nothing may start any more in the step."""
+        """Raise where nothing may start any more in the step, RecursionError where nothing could be written of it."""
         self.refuse_child(what)
+        _refuse_deep()
         if self.latched:
             raise self.latched
         if self._left:
@@ -141,6 +152,31 @@ class Calls:
             message = f"arguments of external call {name!r}: {error.problem}; {hint}"
             self.latch(UnrecordableError(message, caller()))
         return encoded
+
+    def asked(self, name: str, given: tuple[bytes, bytes]) -> Asked:
+        """Return a call as it is written: its name, and its arguments with nothing in them that must not be."""
+        place = ("steps", self.step_id, "effects", name)
+        try:
+            args = self.redaction.admit((*place, "args"), given[0])
+            kwargs = self.redaction.admit((*place, "kwargs"), given[1])
+        except SecretError as error:
+            message = f"arguments of external call {name!r}: {error.problem}; {error.hint}"
+            self.latch(UnrecordableError(message, caller()))
+        return name, args, kwargs
+
+
+def _refuse_deep() -> None:
+    """Raise RecursionError, which is then the user's code's own, before it comes upon us halfway through a line."""
+    try:
+        sys._getframe(sys.getrecursionlimit() // 4)  # noqa: SLF001  far quicker than trying it
+    except ValueError:
+        return
+    _descend(_OUR_DEPTH)
+
+
+def _descend(calls: int) -> None:
+    if calls:
+        _descend(calls - 1)
 
 
 def inside_event_loop() -> bool:

@@ -17,6 +17,7 @@ from msgspec import UNSET, Raw, UnsetType
 from golden.canonical import canonical_bytes, decode, derive_seed, output_hash, path_seed, sha256_hex
 from golden.errors import FormatError, LimitError
 from golden.event import Attempt, RunEnd, StepData, StepError
+from golden.redaction import Redaction
 from golden.volatile import Volatile
 from replay import codes
 from replay.budget import Allowance, Budget, DeniedError
@@ -35,7 +36,8 @@ class Invoke(msgspec.Struct):
     """Run this step: `inputs` and `outputs` (of its dependencies) are canonical bytes.
 
     `delay_ms` is how long to wait before this attempt; `waited_ms` the virtual time that has passed since the run's
-    start, which is what this step and those it depends on have waited.
+    start, which is what this step and those it depends on have waited. `written` are the inputs as they are recorded,
+    which is what `input_hash` is of: secrets are redacted there.
     """
 
     step: Step
@@ -48,6 +50,11 @@ class Invoke(msgspec.Struct):
     allowance: Allowance
     delay_ms: int = 0
     waited_ms: int = 0
+    written: bytes = b""
+
+    def __post_init__(self) -> None:
+        """Take the inputs as they are where nothing is redacted."""
+        self.written = self.written or self.inputs
 
 
 class Outcome(msgspec.Struct):
@@ -69,11 +76,15 @@ class Outcome(msgspec.Struct):
 
 
 class Emit(msgspec.Struct):
-    """Write, or compare, this event; a step's carries the microseconds it took and what its code raised."""
+    """Write, or compare, this event; a step's carries the microseconds it took and what its code raised.
+
+    `output` are the canonical bytes of what the step returned, nothing redacted.
+    """
 
     data: StepData | RunEnd
     duration_us: int | None = None
     failure: Failure | None = None
+    output: bytes | None = None
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -137,6 +148,7 @@ def run(  # noqa: PLR0913  one parameter for each thing that a run is determined
     versions: Mapping[str, str],
     volatile: Volatile,
     scheme: str = INDEXED,
+    redaction: Redaction | None = None,
     order: Order | None = None,
     width: int = 1,
 ) -> Engine:
@@ -145,7 +157,7 @@ def run(  # noqa: PLR0913  one parameter for each thing that a run is determined
     `scheme` says how a step's seed comes of the run's, by its index or by its path. At most `width` steps are under
     way at a time; `order` says which begins next.
     """
-    course = _Course(spec, seed, scheme, decode(inputs), budget, policy)
+    course = _Course(spec, seed, scheme, decode(inputs), budget, policy, redaction or Redaction())
     order = order or Order()
     while (index := course.choose(order, width)) is not None or course.under_way:
         try:
@@ -170,7 +182,7 @@ def run(  # noqa: PLR0913  one parameter for each thing that a run is determined
             course.again.append(index)
             continue
         data = course.conclude(index, outcome, versions, volatile)
-        passed_on = yield Emit(data, current.duration_us, outcome.failure)
+        passed_on = yield Emit(data, current.duration_us, outcome.failure, outcome.output)
         course.settle(index, data, passed_on if isinstance(passed_on, bytes) else outcome.output)
     yield Emit(course.end())
 
@@ -209,7 +221,16 @@ class _Current(msgspec.Struct):
 class _Course:
     """What a run has come to so far: which steps may begin, outputs while somebody needs them, hashes, cost."""
 
-    def __init__(self, spec: Spec, seed: int, scheme: str, run_inputs: Any, budget: Budget, policy: Policy) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        seed: int,
+        scheme: str,
+        run_inputs: Any,
+        budget: Budget,
+        policy: Policy,
+        redaction: Redaction,
+    ) -> None:
         self.status = "completed"
         self.under_way: dict[int, _Current] = {}
         self.again: list[int] = []
@@ -220,6 +241,7 @@ class _Course:
         self._run_inputs = run_inputs
         self._budget = budget
         self._policy = policy
+        self._redaction = redaction
         self._missing = [len(needs) for needs in spec.dependencies]
         self._ready = [n for n, count in enumerate(self._missing) if count == 0]
         self._because: dict[int, str] = {}
@@ -250,10 +272,12 @@ class _Course:
 
     def _begin(self, step: Step, index: int, allowance: Allowance) -> _Current:
         because = self._because.pop(index, None)
-        resolved, refused = self._resolve(step, index) if because is None else (canonical_bytes(step.inputs), None)
-        if because is not None:
+        if because is None:
+            resolved, written, refused = self._resolve(step, index)
+        else:
+            resolved = written = canonical_bytes(step.inputs)
             refused = Outcome(None, final=True, untried=True)
-        elif refused is None:
+        if refused is None:
             try:
                 self._policy.check(step, resolved)
                 allowance.check(step.estimated_cost_cents)
@@ -264,11 +288,12 @@ class _Course:
             index,
             0,
             resolved,
-            sha256_hex(resolved),
+            sha256_hex(written),
             derive_seed(self._seed, index) if self._scheme == INDEXED else path_seed(self._seed, step.id),
             {} if refused else self._outputs_for(index),
             allowance,
             waited_ms=self._waited_before(index),
+            written=written,
         )
         return _Current(request, refused, UNSET if because is None else because, retries(step))
 
@@ -278,8 +303,8 @@ class _Course:
             return 0
         return max((self._waited.get(needed, 0) for needed in self._spec.dependencies[index]), default=0)
 
-    def _resolve(self, step: Step, index: int) -> tuple[bytes, Outcome | None]:
-        """Return the step's resolved inputs, and how it ended if they cannot be."""
+    def _resolve(self, step: Step, index: int) -> tuple[bytes, bytes, Outcome | None]:
+        """Return the step's resolved inputs, these as they are written, and how it ended if they cannot be."""
         template = self._spec.templates[index]
         try:
             resolved = canonical_bytes(step.inputs if template.fixed else template.resolve(self._value_of))
@@ -287,9 +312,12 @@ class _Course:
                 raise LimitError(
                     f"inputs have {len(resolved)} bytes, at most {MAX_INPUTS} fit a line", hint="pass on less"
                 )
+            # What the spec says word by word was looked at with it.
+            written = resolved if template.fixed else self._redaction.admit(("steps", step.id, "inputs"), resolved)
         except (LookupError, TypeError, FormatError) as error:
-            return canonical_bytes(step.inputs), _refused(codes.EXECUTION_ERROR, error)
-        return resolved, None
+            as_given = canonical_bytes(step.inputs)
+            return as_given, as_given, _refused(codes.EXECUTION_ERROR, error)
+        return resolved, written, None
 
     def _outputs_for(self, index: int) -> dict[str, bytes]:
         """Return the outputs of the steps that the one at `index` depends on."""
@@ -306,6 +334,7 @@ class _Course:
         self._cost += cost
         self._budget.charged += cost
         self._budget.reserved -= request.allowance.ceiling
+        output = None if outcome.output is None else self._redaction.hide(outcome.output)
         waited = self._waited_before(index)
         if len(current.attempts) > 1:
             waited += sum(attempt.delay_ms for attempt in current.attempts)
@@ -320,9 +349,9 @@ class _Course:
             error_code=failed.code if failed else UNSET,
             index=index,
             input_hash=request.input_hash,
-            inputs=Raw(request.inputs),
-            output=_NULL if outcome.output is None else Raw(outcome.output),
-            output_hash=None if outcome.output is None else volatile.hash_output(step.id, outcome.output),
+            inputs=Raw(request.written),
+            output=_NULL if output is None else Raw(output),
+            output_hash=None if output is None else volatile.hash_output(step.id, output),
             recovery_hint=codes.HINTS.get(failed.code, UNSET) if failed else UNSET,
             seed=request.seed,
             skill_id=step.skill_id,
@@ -385,7 +414,7 @@ class _Course:
         if result.root != RUN_INPUTS and result.root not in self._outputs:
             return None
         try:
-            return output_hash(result.resolve(self._value_of(result.root)))
+            return sha256_hex(self._redaction.hide(canonical_bytes(result.resolve(self._value_of(result.root)))))
         except LookupError:
             return None
 

@@ -39,12 +39,19 @@ def carried(is_wanted: Callable[[], bool]) -> Iterator[None]:
                 _restore = None
 
 
+def _is_elsewhere(pool: Any) -> bool:
+    """Whether the threads of a pool run interpreters of their own, where no context can be handed to."""
+    module = sys.modules.get("concurrent.futures.interpreter")
+    return module is not None and isinstance(pool, module.InterpreterPoolExecutor)
+
+
 def _patched(pool: Any, is_wanted: Callable[[], bool]) -> Callable[[], None]:
     original = pool.submit
 
     @wraps(original)
     def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        return original(self, partial(copy_context().run, fn) if is_wanted() else fn, *args, **kwargs)
+        wanted = is_wanted() and not _is_elsewhere(self)
+        return original(self, partial(copy_context().run, fn) if wanted else fn, *args, **kwargs)
 
     def restore() -> None:
         # Somebody else may have put theirs around it meanwhile.

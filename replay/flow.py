@@ -10,12 +10,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from golden.canonical import path_seed, sha256_hex
+from golden.errors import SecretError, UsageError
 from golden.event import Attempt, StepData, StepError
 from replay import codes
 from replay.budget import Budget, DeniedError
@@ -28,15 +29,20 @@ from replay.executors import carried
 from replay.frames import MAX_MESSAGE, Failure, awaiting_place, calling_place, failure_of
 from replay.guard import Watch, watching
 from replay.spec import Step
+from replay.web import intercepted
 
 if TYPE_CHECKING:
+    from golden.redaction import Redaction
     from golden.volatile import Volatile
     from replay.effects import Effects
     from replay.guard import Guard
     from replay.skill import Skill
+    from replay.trail import Trail
 
 VERSION = "1"
 _active: list[Flow] = []
+# The steps of specs that run now, by the thread in which they do.
+_at_work: dict[int, Scope] = {}
 _NULL = Raw(b"null")
 _OUTSIDE = object()
 # None where nobody has said anything: a thread that was started without its starter's context.
@@ -59,10 +65,11 @@ class Nesting(Protocol):
 class Flow:
     """What all steps of a run have in common: its `seed`, its `start` as recorded, and so on.
 
-    `guard` watches over what their code does; here it is None where it has nothing to do.
+    `guard` watches over what their code does; here it is None where it has nothing to do. `trail` is kept where
+    somebody debugs.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  what the steps of a run have in common
         self,
         seed: int,
         start: str,
@@ -71,6 +78,8 @@ class Flow:
         effects: Effects,
         nesting: Nesting,
         guard: Guard,
+        redaction: Redaction,
+        trail: Trail | None = None,
     ) -> None:
         self.seed = seed
         self.start = start
@@ -78,7 +87,9 @@ class Flow:
         self.budget = budget
         self.effects = effects
         self.nesting = nesting
+        self.redaction = redaction
         self.guard = None if guard.idle else guard
+        self.trail = trail
 
 
 class HaltedError(BaseException):
@@ -87,6 +98,10 @@ class HaltedError(BaseException):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.error.message if outcome.error else "")
         self.outcome = outcome
+
+
+# What ends a step that is not at its end, whatever it was about to say.
+_BREAKS_OFF = (*(kind for kind in ENDS if kind is not UnrecordableError), HaltedError, LeftBehindError)
 
 
 class Scope:
@@ -113,6 +128,20 @@ class Scope:
         watching.set(self.watch)
 
     @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Let it be known that this thread is at work on it."""
+        me = threading.get_ident()
+        # A step's code may make a run of its own.
+        before = _at_work.get(me)
+        _at_work[me] = self
+        try:
+            yield
+        finally:
+            del _at_work[me]
+            if before is not None:
+                _at_work[me] = before
+
+    @contextmanager
     def entered(self) -> Iterator[None]:
         """Make it the step that runs meanwhile."""
         token, before = _running.set(self), watching.set(self.watch)
@@ -126,9 +155,13 @@ class Scope:
         """Return the step that this one calls now; `inputs` are canonical bytes."""
         name = skill.id
         self.calls.refuse_ended(f"step {name!r}")
-        digest = sha256_hex(inputs)
         try:
-            path, index = self._flow.nesting.identify(self.request, name, inputs, digest)
+            written = self._flow.redaction.admit(("steps", f"{self.request.step.id}/{name}", "inputs"), inputs)
+        except SecretError as error:
+            self.refuse(f"arguments of step {name!r}: {error.problem}; {error.hint}")
+        digest = sha256_hex(written)
+        try:
+            path, index = self._flow.nesting.identify(self.request, name, written, digest)
         except BaseException as error:
             self.locate(error, skill)
             self.fail(error)
@@ -143,29 +176,37 @@ class Scope:
             {},
             self.request.allowance.nested(),
             waited_ms=self.request.waited_ms,
+            written=written,
         )
         calls = self._flow.effects.begin(request)
         if isinstance(calls, Outcome):
             raise TypeError("a nested step is not answered whole")
         self._under_way[index] = path
+        if self._flow.trail:
+            self._flow.trail.begin(index, skill.function)
         return Scope(self._flow, request, calls, self)
 
     def end(self, skill: Skill, output: bytes | None, error: BaseException | None, duration_us: int) -> None:
         """Emit the event of a nested step that returned (canonical bytes), or raised."""
+        if error and self._flow.trail:
+            self._flow.trail.fail(self.request.index, error)
         try:
+            if self.watch:
+                self.watch.close()
+            self.calls.leave()
+            self.request.allowance.close()
+            # What was broken off, its calls too, is not to blame for that.
+            if isinstance(error, _BREAKS_OFF) and error is not self._denied:
+                raise error
             try:
-                if self.watch:
-                    self.watch.close()
-                self.calls.leave()
-                self.request.allowance.close()
                 self.calls.finish(skill.location)
-                self.close()
+                self.close(skill, error)
+                if output is not None and error is None:
+                    self._admit(skill, output)
             except UnrecordableError as found:
                 error = found
             if isinstance(error, UnrecordableError):
                 self.fail(error)
-            elif isinstance(error, (*ENDS, HaltedError, LeftBehindError)) and error is not self._denied:
-                raise error
             self._emit(skill, None if error else output, error, duration_us)
         except BaseException as ours:
             self.fail(ours)
@@ -174,24 +215,43 @@ class Scope:
             if self._above is not None:
                 self._above.forget(self.request.index)
 
-    def close(self) -> None:
-        """Settle what it called: steps still under way, and recorded ones that it did not call."""
+    def _admit(self, skill: Skill, output: bytes) -> None:
+        try:
+            self._flow.redaction.admit(("steps", self.request.step.id, "output"), output)
+        except SecretError as error:
+            message = f"output of {skill.id}: {error.problem}; {error.hint}"
+            raise UnrecordableError(message, skill.location()) from None
+
+    def close(self, skill: Skill, error: BaseException | None) -> None:
+        """Settle what it called: steps still under way, and recorded ones that it did not call.
+
+        Where it did not, is where it raised `error`, else all of `skill`.
+        """
         left = list(self._under_way.values()) if self._under_way else ()
         try:
             if left:
                 message = f"step {left[0]} was still under way when {self.request.step.id} ended; wait for it"
                 raise UnrecordableError(message, None)
             self._flow.nesting.close(self.request)
-        except BaseException as error:
-            self.fail(error)
+        except BaseException as found:
+            if isinstance(found, Diverged) and found.divergence.location is None:
+                place = (failure_of(error).location if error else None) or skill.location()
+                found.divergence = msgspec.structs.replace(found.divergence, location=place)
+            self.fail(found)
             raise
 
     def forget(self, index: int) -> None:
         """Note that a step it called has ended."""
         self._under_way.pop(index, None)
 
-    def locate(self, error: BaseException, skill: Skill) -> None:
-        """Say in an error where the user called `skill`, if it does not know: a thread's own stack does not tell."""
+    def refuse(self, message: str) -> NoReturn:
+        """End the step: no recording can hold what it does here."""
+        error = UnrecordableError(message, caller())
+        self.fail(error)
+        raise error
+
+    def locate(self, error: BaseException, skill: Skill | None = None) -> None:
+        """Say in an error where the user made a call, or where `skill` is: a thread's own stack does not tell."""
         if isinstance(error, Diverged) and error.divergence.location is None:
             error.divergence = msgspec.structs.replace(error.divergence, location=self._place(skill))
         elif isinstance(error, UnrecordableError) and error.location is None:
@@ -209,6 +269,9 @@ class Scope:
     def _emit(self, skill: Skill, output: bytes | None, error: BaseException | None, duration_us: int) -> None:
         request, flow = self.request, self._flow
         failure = failure_of(error) if error else None
+        if failure:
+            failure = msgspec.structs.replace(failure, message=flow.redaction.message(failure.message))
+        output = None if output is None else flow.redaction.hide(output)
         told = self._told(error, failure, skill) if error and failure else None
         step_id = request.step.id
         data = StepData(
@@ -219,7 +282,7 @@ class Scope:
             error_code=told.code if told else UNSET,
             index=request.index,
             input_hash=request.input_hash,
-            inputs=Raw(request.inputs),
+            inputs=Raw(request.written),
             output=_NULL if output is None else Raw(output),
             output_hash=None if output is None else flow.volatile.hash_output(step_id, output),
             recovery_hint=codes.HINTS.get(told.code, UNSET) if told else UNSET,
@@ -231,14 +294,14 @@ class Scope:
         )
         flow.nesting.emit_nested(data, duration_us, failure, skill)
 
-    def _place(self, skill: Skill) -> str | None:
+    def _place(self, skill: Skill | None) -> str | None:
         """Return where the step's own code stands that started this thread, else where `skill` is."""
         for _ in range(2):
             # Either it is suspended, or it runs; between the two looks it may have gone from one to the other.
             found = awaiting_place(self.coroutine) or calling_place(sys._current_frames().get(self._thread))  # noqa: SLF001  the one way to ask
             if found:
                 return found
-        return skill.location()
+        return skill.location() if skill else None
 
     def _told(self, error: BaseException, failure: Failure, skill: Skill) -> StepError:
         denied = self._denied
@@ -270,17 +333,27 @@ def active(flow: Flow) -> Iterator[None]:
     """Let it be known that a run is under way in this process; work that its code gives to executors is its own too."""
     _active.append(flow)
     try:
-        with carried(lambda: running() is not None):
+        with carried(lambda: running() is not None), intercepted():
             yield
     finally:
         _active.remove(flow)
 
 
 def refuse_stray(name: str) -> None:
-    """Raise where a run is under way, and nobody can say whether this call is part of it."""
-    if _active and _running.get() is None and threading.current_thread() is not threading.main_thread():
-        raise UnrecordableError(
-            f"external call {name!r} from a thread that does not know its step; start it by asyncio.to_thread or an"
-            " executor, or run it in contextvars.copy_context()",
-            caller(),
-        )
+    """Raise where a run is under way, and nobody can say whether this call is part of it.
+
+    The step that it must be part of fails, if there is one: whoever is in a thread may not hear of what it raises.
+    """
+    if _running.get() is not None or not _active:
+        return
+    whose = _at_work.get(threading.get_ident())
+    if whose is None and threading.current_thread() is threading.main_thread():
+        return
+    problem = f"external call {name!r} from code that does not know its step"
+    hint = "start its thread by asyncio.to_thread or an executor, or run it in contextvars.copy_context()"
+    if whose is None and len(_at_work) == 1:
+        (whose,) = _at_work.values()
+    if whose is not None:
+        whose.fail(UnrecordableError(f"{problem}; {hint}", caller()))
+    # One that pools pass on to who waits for them, as they do no BaseException.
+    raise UsageError(problem, hint=hint)

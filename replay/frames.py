@@ -17,6 +17,7 @@ import msgspec
 MAX_MESSAGE = 4096
 _HOUSE = Path(__file__).parents[1]
 _OURS = tuple(f"{_HOUSE / name}{os.sep}" for name in ("golden", "replay", "cli"))
+_ATTEMPT = str(_HOUSE / "replay" / "attempt.py")
 _DEMO = f"{_HOUSE / 'cli' / 'demo'}{os.sep}"
 _STDLIB = f"{Path(os.__file__).parent}{os.sep}"
 _LIBRARIES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
@@ -62,13 +63,28 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(type(error).__name__, message, shown)
 
 
+def is_users(frame: FrameType) -> bool:
+    """Whether a frame is of the user's own code."""
+    return owner(frame.f_code.co_filename) == "user"
+
+
+def place_of(frame: FrameType) -> str:
+    """Return FILE:LINE of where a frame stands."""
+    return place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def calling_frame(frame: FrameType | None) -> FrameType | None:
+    """Return the innermost frame of the user's code at or above `frame`, as far as the step goes that it is part of."""
+    while frame is not None and not is_users(frame):
+        # Above it stands whoever makes the run: of a task that nobody's code calls, no frame is the step's.
+        frame = None if frame.f_code.co_filename == _ATTEMPT else frame.f_back
+    return frame
+
+
 def calling_place(frame: FrameType | None) -> str | None:
-    """Return FILE:LINE of the innermost frame of the user's code at or above `frame`."""
-    while frame is not None:
-        if owner(frame.f_code.co_filename) == "user":
-            return place(frame.f_code.co_filename, frame.f_lineno)
-        frame = frame.f_back
-    return None
+    """Return FILE:LINE of `calling_frame`."""
+    found = calling_frame(frame)
+    return None if found is None else place_of(found)
 
 
 def awaiting_place(coroutine: Any) -> str | None:
@@ -76,8 +92,8 @@ def awaiting_place(coroutine: Any) -> str | None:
     found = None
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None)
-        if frame is not None and owner(frame.f_code.co_filename) == "user":
-            found = place(frame.f_code.co_filename, frame.f_lineno)
+        if frame is not None and is_users(frame):
+            found = place_of(frame)
         coroutine = getattr(coroutine, "cr_await", None)
     return found
 
@@ -100,8 +116,13 @@ def owner(file: str) -> Owner:
     return "stdlib" if file.startswith(("<frozen", _STDLIB)) else "user"
 
 
-def module_of_stdlib(file: str) -> str:
-    """Return the top-level name of the standard library's module that a file of its code belongs to."""
+@lru_cache(maxsize=4096)
+def package_of(file: str) -> str:
+    """Return the top-level name of the module of the standard library, or of another one, that a file belongs to."""
     if file.startswith("<frozen "):
         return file[len("<frozen ") : -1].partition(".")[0]
-    return file.removeprefix(_STDLIB).partition(os.sep)[0].removesuffix(".py")
+    for part in (*_LIBRARIES, _STDLIB):
+        _, found, rest = file.rpartition(part)
+        if found:
+            return rest.partition(os.sep)[0].removesuffix(".py")
+    return ""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from golden.canonical import decode
 from golden.errors import UsageError
 from replay.effects import UnrecordableError
-from replay.frames import module_of_stdlib, owner, place
+from replay.frames import owner, package_of, place
 from replay.live import asking
 from replay.tables import are_open
 
@@ -36,18 +36,22 @@ _INSTEAD: dict[Kind, str] = {
     "entropy": "use ctx.uuid4() or ctx.random",
     "environment": "make it an input of the step",
     "file": "name the file in the step's inputs",
-    "network": 'use ctx.external("name", fn)',
+    "network": 'use ctx.external("name", fn), or replay.http() for clients of HTTP',
     "subprocess": 'use ctx.external("name", fn)',
 }
 _OUTSIDE: tuple[Kind, ...] = ("network", "subprocess")
 _VIRTUAL: tuple[Kind, ...] = ("clock", "random", "entropy")
-# What these do for their own purposes no step gets to see; of what they do outside, everybody does.
+# What these do for their own purposes no step gets to see, of clients of HTTP only in their requests; of what they do
+# outside, everybody does.
 _QUIET_NAMES = (
-    "asyncio bdb codecs concurrent encodings importlib inspect linecache logging multiprocessing pdb pkgutil runpy"
-    " selectors ssl subprocess tempfile threading traceback warnings zipimport zoneinfo"
+    "asyncio bdb codecs concurrent copy encodings http importlib inspect linecache logging multiprocessing pdb pkgutil"
+    " runpy selectors ssl subprocess tempfile threading traceback urllib warnings zipimport zoneinfo"
+    " aiohttp anyio httpcore httpx httpx2 requests urllib3 vcr"
 )
 _QUIET = frozenset(_QUIET_NAMES.split())
 _MAX_PATH = 4096
+# As much the system's as its library is: where it keeps what it knows of time zones.
+_ZONES = tuple(f"{folder}/zoneinfo/" for folder in ("/usr/share", "/usr/lib", "/usr/share/lib", "/etc"))
 
 
 class BlockedError(UnrecordableError):
@@ -68,7 +72,8 @@ class Guard:
         if virtual:
             self.modes.update(dict.fromkeys(_VIRTUAL, "virtual"))
         self._told: set[tuple[str, object, int]] = set()
-        self._notes: list[str] = []
+        # By what is told in one sentence: the step, through which library's function, and where.
+        self._notes: dict[tuple[str, str, str], dict[str, Kind]] = {}
 
     @classmethod
     def recording(cls, asked: Mode, recorded: str | None, *, heard: bool) -> Guard:
@@ -106,15 +111,14 @@ class Guard:
         self._told.add(found)
         return new
 
-    def note(self, text: str) -> None:
-        """Keep a text for whoever watches the run."""
-        self._notes.append(text)
+    def note(self, about: tuple[str, str, str], call: str, kind: Kind) -> None:
+        """Keep a call for whoever watches the run: `about` which step, through which function, and where, as told."""
+        self._notes.setdefault(about, {})[call] = kind
 
     def notes(self) -> list[str]:
         """Return what was noticed since the last time."""
-        found = self._notes
-        if found:
-            self._notes = []
+        found = [text for about, calls in self._notes.items() for text in _told(*about, calls)]
+        self._notes.clear()
         return found
 
 
@@ -171,10 +175,11 @@ class Watch:
             return False
         # Where only the standard library's code stands, as in a thread of its own, no line is the user's.
         where = None if owner(by.f_code.co_filename) == "stdlib" else place(by.f_code.co_filename, by.f_lineno)
-        what = f"{call}{detail}{_by(through, call)}" + (f" at {where}" if where else "")
+        function, at = _through(through, call), f" at {where}" if where else ""
         if mode == "block":
+            what = f"{call}{detail}{_by(function)}{at}"
             self._calls.latch(BlockedError(f"{what} would not be the same in a replay; {_INSTEAD[kind]}", where))
-        self._guard.note(f"step {self._request.step.id}: {what} is not the same in a replay; {_INSTEAD[kind]}")
+        self._guard.note((self._request.step.id, function, at), f"{call}{detail}", kind)
         return False
 
     def judge_file(self, call: str, path: Any, frame: FrameType | None, *, writes: bool = False) -> None:
@@ -263,21 +268,33 @@ def _caller(kind: Kind, frame: FrameType | None) -> tuple[FrameType | None, Fram
             case "ours":
                 # We ask nobody over the network.
                 return library or (through if kind == "network" else None), None
-            case "stdlib":
-                if kind not in _OUTSIDE and module_of_stdlib(file) in _QUIET:
+            case whose:
+                if kind not in _OUTSIDE and package_of(file) in _QUIET:
                     return None, None
-            case _:
-                library = library or frame
+                library = library or (frame if whose == "library" else None)
         through, frame = frame, frame.f_back
     return library or (through if kind in _OUTSIDE else None), None
 
 
-def _by(through: FrameType | None, call: str) -> str:
+def _through(through: FrameType | None, call: str) -> str:
     """Name the function between a call and whoever answers for it, where that says more than the call."""
     module = "" if through is None else str(through.f_globals.get("__name__", "?")).partition("._")[0]
     if through is None or module == "collections.abc" or call.startswith(f"{module}."):
         return ""
-    return f" (by {module}.{through.f_code.co_name})"
+    return f"{module}.{through.f_code.co_name}"
+
+
+def _by(function: str) -> str:
+    return f" (by {function})" if function else ""
+
+
+def _told(step_id: str, function: str, at: str, calls: Mapping[str, Kind]) -> Iterator[str]:
+    """Say what was noticed at one place: what a library asks for, of which nobody can change one by one, at once."""
+    if function and len(calls) > 1:
+        yield f"step {step_id}: {function}{at} asks for what is not the same in a replay: {', '.join(calls)}"
+        return
+    for call, kind in calls.items():
+        yield f"step {step_id}: {call}{_by(function)}{at} is not the same in a replay; {_INSTEAD[kind]}"
 
 
 def _text(path: Any) -> str:
@@ -294,7 +311,7 @@ def _whole(path: Any) -> str | None:
 
 def _is_code(path: str) -> bool:
     """Whether a file belongs to the interpreter, to a library, or is a module that is loaded."""
-    if path == os.devnull or owner(path) != "user":
+    if path == os.devnull or path.startswith(_ZONES) or owner(path) != "user":
         return True
     return path.endswith(".py") and any(
         getattr(module, "__dict__", {}).get("__file__") == path for module in list(sys.modules.values())

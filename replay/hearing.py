@@ -25,7 +25,7 @@ _listening: list[bool] = []
 
 
 def _hear(event: str, args: tuple[Any, ...]) -> None:
-    hears = _EVENTS.get(event)
+    hears = EVENTS.get(event)
     if hears is not None and (watch := current()) is not None:
         hears(watch, event, args)
 
@@ -50,6 +50,13 @@ def _network(watch: Watch, event: str, _args: tuple[Any, ...]) -> None:
     watch.judge("network", event, _asking(), virtual=False)
 
 
+def _bind(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
+    address = args[1]
+    # At a port that nobody named nobody is expected: so libraries find out, as they are imported, what a host can do.
+    if not (isinstance(address, tuple) and address[1:2] == (0,)):
+        watch.judge("network", event, _asking(), virtual=False)
+
+
 def _subprocess(watch: Watch, event: str, _args: tuple[Any, ...]) -> None:
     watch.judge("subprocess", event, _asking(), virtual=False)
 
@@ -58,14 +65,14 @@ def _asking() -> FrameType:
     return sys._getframe(3)  # noqa: SLF001  beyond the one that asks, and `_hear`
 
 
-_EVENTS: dict[str, Callable[[Watch, str, tuple[Any, ...]], None]] = {
+EVENTS: dict[str, Callable[[Watch, str, tuple[Any, ...]], None]] = {
     "open": _open,
     "os.listdir": _place,
     "os.scandir": _place,
     "sqlite3.connect": _place,
     "tempfile.mkdtemp": _temporary,
     "tempfile.mkstemp": _temporary,
-    "socket.bind": _network,
+    "socket.bind": _bind,
     "socket.connect": _network,
     "socket.getaddrinfo": _network,
     "socket.gethostbyaddr": _network,

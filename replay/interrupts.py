@@ -5,6 +5,7 @@ Decides when a signal may break in; what becomes of the run is the driver's busi
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ class Interrupts:
         self.signum: int | None = None
         self.is_open = False
         self._before: dict[signal.Signals, Any] = {}
+        self._pid = os.getpid()
         self._letting_in, self.is_opening = _Window(self, self.check), _Window(self, bool)
 
     def __enter__(self) -> Self:
@@ -76,6 +78,11 @@ class Interrupts:
             self.check()
 
     def _arrive(self, signum: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            # A process that a step forked is none of ours: it ends as it would without us.
+            self.__exit__()
+            signal.raise_signal(signum)
+            return
         self.signum = signum
         if self.is_open:
             raise StoppedError("aborted")

@@ -19,12 +19,13 @@ from golden.errors import FormatError, StoreError
 from golden.event import EffectData, StepError
 from replay import codes
 from replay.divergence import args_hash
-from replay.effects import CANCELLED, ENDS, Calls, EffectError, Limit, UnrecordableError, caller
-from replay.engine import Invoke
+from replay.effects import CANCELLED, ENDS, Asked, Calls, EffectError, Limit, UnrecordableError, caller
+from replay.engine import Invoke, Outcome
 from replay.frames import MAX_MESSAGE, failure_of
 from replay.functions import is_coroutine_function
 
 if TYPE_CHECKING:
+    from golden.redaction import Redaction
     from golden.volatile import Volatile
     from replay.interrupts import Interrupts
 
@@ -45,15 +46,17 @@ class LiveEffects:
         write: Callable[[EffectData, int], None],
         volatile: Volatile,
         interrupts: Interrupts,
+        redaction: Redaction,
         seconds: float | None = None,
     ) -> None:
         self.write = write
+        self.redaction = redaction
         self.volatile = volatile
         self.interrupts = interrupts
         self._seconds = seconds
         self._began = time.monotonic()
 
-    def begin(self, request: Invoke) -> Calls:
+    def begin(self, request: Invoke) -> Outcome | Calls:
         """See `Effects`; nothing is ever answered whole."""
         return LiveCalls(self, request)
 
@@ -78,10 +81,10 @@ class LiveCalls(Calls):
     """Calls of one attempt that are made for real."""
 
     def __init__(self, world: LiveEffects, request: Invoke) -> None:
-        super().__init__(request)
+        super().__init__(request, world.redaction)
         self._world = world
         self._lock = threading.Lock()
-        self._under_way: dict[int, tuple[str, bytes, bytes]] = {}
+        self._under_way: dict[int, Asked] = {}
 
     def leave(self) -> None:
         """See `Calls`; waits for a line that a thread is writing."""
@@ -109,20 +112,21 @@ class LiveCalls(Calls):
         """Call `fn` with copies of its arguments and write the effect; see `Context.external`."""
         self._world.interrupts.check()
         number = self.number(name)
-        asked = (name, *self.encoded(name, args, kwargs))
+        given = self.encoded(name, args, kwargs)
+        asked = self.asked(name, given)
         outer = asking.get()
         if outer and outer[0] is self:
             message = f"external call {name!r} inside external call {outer[1]!r}; make one of them a plain call"
             self.latch(UnrecordableError(message, caller()))
         recalled = self.recall(number, asked)
         if is_coroutine_function(fn):
-            return self._call_async(number, asked, fn, caller(), recalled)
+            return self._call_async(number, asked, given, fn, caller(), recalled)
         if recalled is not None:
             return self._told(number, asked, recalled)
         started = time.perf_counter_ns()
         try:
             with self._asks(number, asked):
-                result = fn(*decode(asked[1]), **decode(asked[2]))
+                result = fn(*decode(given[0]), **decode(given[1]))
         except ENDS:
             self._ended(number, asked, started)
             raise
@@ -130,11 +134,11 @@ class LiveCalls(Calls):
             return self._failed(number, asked, error, started)
         return self._answered(number, asked, result, started, caller)
 
-    def recall(self, number: int, asked: tuple[str, bytes, bytes]) -> EffectData | None:  # noqa: ARG002  for a run that was killed
+    def recall(self, number: int, asked: Asked) -> EffectData | None:  # noqa: ARG002  for a run that was killed
         """Return the call as it was answered already, None where the world is to be asked."""
         return None
 
-    def _told(self, number: int, asked: tuple[str, bytes, bytes], recalled: EffectData) -> Any:
+    def _told(self, number: int, asked: Asked, recalled: EffectData) -> Any:
         """Give what a call was answered before, and write it as this attempt's."""
         self._start(number, asked)
         told = recalled.error or None
@@ -147,7 +151,8 @@ class LiveCalls(Calls):
     async def _call_async(
         self,
         number: int,
-        asked: tuple[str, bytes, bytes],
+        asked: Asked,
+        given: tuple[bytes, bytes],
         fn: Callable[..., Any],
         location: str | None,
         recalled: EffectData | None,
@@ -162,7 +167,7 @@ class LiveCalls(Calls):
         started = time.perf_counter_ns()
         try:
             with self._asks(number, asked):
-                result = await fn(*decode(asked[1]), **decode(asked[2]))
+                result = await fn(*decode(given[0]), **decode(given[1]))
         except ENDS:
             self._ended(number, asked, started)
             raise
@@ -175,7 +180,7 @@ class LiveCalls(Calls):
             return self._failed(number, asked, error, started)
         return self._answered(number, asked, result, started, lambda: location)
 
-    def _start(self, number: int, asked: tuple[str, bytes, bytes]) -> None:
+    def _start(self, number: int, asked: Asked) -> None:
         with self._lock:
             # It may have been numbered long before it was awaited.
             if self._left:
@@ -183,7 +188,7 @@ class LiveCalls(Calls):
             self._under_way[number] = asked
 
     @contextmanager
-    def _asks(self, number: int, asked: tuple[str, bytes, bytes]) -> Iterator[None]:
+    def _asks(self, number: int, asked: Asked) -> Iterator[None]:
         self._start(number, asked)
         token = asking.set((self, asked[0]))
         try:
@@ -191,7 +196,7 @@ class LiveCalls(Calls):
         finally:
             asking.reset(token)
 
-    def _ended(self, number: int, asked: tuple[str, bytes, bytes], started: int) -> None:
+    def _ended(self, number: int, asked: Asked, started: int) -> None:
         # A call that led to one which no recording can hold cannot be held either.
         if isinstance(self.latched, UnrecordableError):
             message = str(self.latched)[:MAX_MESSAGE]
@@ -200,7 +205,7 @@ class LiveCalls(Calls):
     def _answered(
         self,
         number: int,
-        asked: tuple[str, bytes, bytes],
+        asked: Asked,
         result: Any,
         started: int,
         location: Callable[[], str | None],
@@ -211,7 +216,9 @@ class LiveCalls(Calls):
         name = asked[0]
         try:
             raw = canonical_bytes(result)
-            self._record(number, asked, started, raw, self._world.volatile.hash_result(self.step_id, name, raw))
+            written = self.redaction.admit(("steps", self.step_id, "effects", name, "result"), raw)
+            digest = self._world.volatile.hash_result(self.step_id, name, written)
+            self._record(number, asked, started, written, digest)
         except FormatError as error:
             problem, hint = error.problem, error.hint
             if hasattr(result, "__await__"):
@@ -222,12 +229,13 @@ class LiveCalls(Calls):
             self.latch(UnrecordableError(message, location()))
         return decode(raw)
 
-    def _failed(self, number: int, asked: tuple[str, bytes, bytes], error: BaseException, started: int) -> NoReturn:
+    def _failed(self, number: int, asked: Asked, error: BaseException, started: int) -> NoReturn:
         if self.latched:
             self._ended(number, asked, started)
             raise self.latched
         failure = failure_of(error)
-        told = event.EffectError(message=failure.message, type=failure.type)
+        # The skill is told what a replay will tell it.
+        told = event.EffectError(message=self.redaction.message(failure.message), type=failure.type)
         self._record(number, asked, started, None, None, told)
         raised = EffectError(told.type, told.message)
         raised.frames = failure.frames
@@ -236,7 +244,7 @@ class LiveCalls(Calls):
     def _record(
         self,
         number: int,
-        asked: tuple[str, bytes, bytes],
+        asked: Asked,
         started: int,
         raw: bytes | None,
         digest: str | None,
@@ -252,7 +260,7 @@ class LiveCalls(Calls):
     def _put(
         self,
         number: int,
-        asked: tuple[str, bytes, bytes],
+        asked: Asked,
         duration_us: int,
         raw: bytes | None,
         digest: str | None,

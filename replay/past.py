@@ -9,13 +9,18 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from golden.canonical import canonical_bytes, decode
+from golden.errors import UsageError
 from golden.event import EffectData, Event, RunStart, StepData
 from golden.recording import Record
+from golden.redaction import Redaction, names_of
 from golden.volatile import Volatile
 from replay.answers import answered
 from replay.budget import Budget
 from replay.divergence import args_hash
-from replay.effects import CANCELLED, Calls, Limit, UnrecordableError
+from replay.effects import CANCELLED, Asked, Calls, Limit, UnrecordableError
 from replay.engine import Invoke, Order, Outcome, StoppedError, run, take
 from replay.live import LiveCalls, LiveEffects
 from replay.paths import Paths, is_nested
@@ -29,6 +34,34 @@ if TYPE_CHECKING:
 _UNFINISHED = (CANCELLED, UnrecordableError.__name__)
 
 
+class Truth(msgspec.Struct):
+    """What a recording does not say: what was redacted in it.
+
+    `inputs` are the run's, canonical; `outputs` those of steps in whose recorded ones something is redacted, by index.
+    """
+
+    redaction: Redaction
+    inputs: bytes
+    outputs: dict[int, bytes] = {}
+
+
+def given_inputs(start: RunStart, inputs: Mapping[str, Any] | None, redaction: Redaction) -> bytes | None:
+    """Return a recording's inputs with those that are given, canonical; None where that is what is recorded.
+
+    Raises:
+        UsageError: something was redacted in one that is not given.
+    """
+    recorded = decode(start.inputs)
+    missing = names_of(recorded, inputs or ()) if redaction.rules else []
+    if missing:
+        names, given = ", ".join(missing), " ".join(f"--input {name}=VALUE" for name in missing)
+        raise UsageError(f"what was redacted in the run inputs is not in the file: {names}", hint=f"give it: {given}")
+    redaction.expect(("inputs",), start.inputs)
+    if inputs is None:
+        return None
+    return canonical_bytes({**recorded, **inputs})
+
+
 class Past:
     """Steps of a run that are not run again, by their index, and calls of those that were under way.
 
@@ -37,6 +70,7 @@ class Past:
         carried: what is to be carried over into it, from the run that it resumes.
         pending: calls of steps that were under way, by the index of their step.
         begun: which of these steps began in the file that is being written: they are brought to their end.
+        outputs: what steps returned in whose recorded outputs something is redacted, by their index.
     """
 
     def __init__(
@@ -45,7 +79,9 @@ class Past:
         carried: Iterable[Record] = (),
         pending: Mapping[int, list[EffectData]] | None = None,
         begun: Iterable[int] = (),
+        outputs: Mapping[int, bytes] | None = None,
     ) -> None:
+        self.outputs = dict(outputs or {})
         everything = list(written)
         self.records = {record.step.index: record for record in everything if not is_nested(record.step.step_id)}
         self.written = frozenset(self.records)
@@ -138,7 +174,9 @@ def recorded(file: Verified) -> list[Record]:
     return [record for record in file.records() if isinstance(record, Record)]
 
 
-def carried_over(records: Iterable[Record], start: RunStart, spec: Spec, versions: Mapping[str, str]) -> list[Record]:
+def carried_over(
+    records: Iterable[Record], start: RunStart, spec: Spec, versions: Mapping[str, str], truth: Truth
+) -> list[Record]:
     """Return those records that a run by the header `start` need not make again.
 
     A step is carried over if it succeeded and is the same step, by the same version of its skill, with the same seed
@@ -149,7 +187,8 @@ def carried_over(records: Iterable[Record], start: RunStart, spec: Spec, version
     engine = run(
         spec,
         seed=start.seed,
-        inputs=bytes(start.inputs),
+        inputs=truth.inputs,
+        redaction=truth.redaction,
         budget=Budget.restored(start.budget_snapshot),
         policy=Policy.restored(start.policy),
         versions=versions,
@@ -165,7 +204,7 @@ def carried_over(records: Iterable[Record], start: RunStart, spec: Spec, version
                 record = good[request.index]
                 if is_same(record.step, request, versions):
                     found.append(record)
-                    answer = answered(record.step)
+                    answer = answered(record.step, truth.outputs.get(request.index))
                 else:
                     answer = Outcome(None, None, final=True, untried=True)
     except StopIteration:
@@ -195,7 +234,7 @@ class ResumedEffects:
         """See `Effects`."""
         record = self._past.records.get(request.index)
         if record is not None:
-            return answered(record.step)
+            return answered(record.step, self._past.outputs.get(request.index))
         if self._live is None:
             raise StoppedError("interrupted")
         known = [effect for effect in self._past.pending.get(request.index, ()) if effect.attempt == request.attempt]
@@ -221,7 +260,7 @@ class _ResumedCalls(LiveCalls):
         super().__init__(world, request)
         self._known = {effect.call: effect for effect in known}
 
-    def recall(self, number: int, asked: tuple[str, bytes, bytes]) -> EffectData | None:
+    def recall(self, number: int, asked: Asked) -> EffectData | None:
         """See `LiveCalls`."""
         with self._lock:
             wanted = asked[0], args_hash(*asked[1:])

@@ -13,9 +13,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, datetime
 from functools import partial, update_wrapper
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -115,13 +116,17 @@ def _set_back(place: Any, name: str, value: Any, original: Any) -> None:
 
 def _functions() -> Iterator[tuple[Any, str, Patched]]:
     """Give (module, name, patch) of each function."""
+    if "numpy" in sys.modules:
+        # It loads this part of itself when somebody asks for it: in the midst of a step, and what is patched by then.
+        with suppress(ImportError):
+            import_module("numpy.random")
+    numpy = sys.modules.get("numpy.random")
     for name, (answer, heed) in CLOCK.items():
         yield time, name, Patched(getattr(time, name), "clock", f"time.{name}", answer, heed)
     yield from _generator(random, random.random, virtual=True)
     yield os, "urandom", Patched(os.urandom, "entropy", "os.urandom", urandom)
     yield secrets, "randbits", Patched(secrets.randbits, "entropy", "secrets.randbits", randbits)
     yield uuid, "uuid1", Patched(uuid.uuid1, "entropy", "uuid.uuid1", uuid1)
-    numpy = sys.modules.get("numpy.random")
     if numpy is not None:
         yield from _generator(numpy, getattr(numpy, "random", None), virtual=False)
         if hasattr(numpy, "default_rng"):
@@ -133,7 +138,9 @@ def _generator(module: Any, one: Any, *, virtual: bool) -> Iterator[tuple[Any, s
     """Give the functions of a module that share one generator, that of `one`."""
     shared = getattr(one, _GENERATOR, None)
     for name, function in list(vars(module).items()):
-        if shared is not None and getattr(function, _GENERATOR, None) is shared and not name.startswith("_"):
+        # That of numpy is a function of its own.
+        is_its_own = name == "seed" or getattr(function, _GENERATOR, None) is shared
+        if shared is not None and is_its_own and not name.startswith("_"):
             answer = partial(drawn, name) if virtual else None
             heed = partial(is_drawn, module.__name__, name, virtual=virtual)
             call = f"{module.__name__}.{name}"

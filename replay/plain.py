@@ -13,10 +13,11 @@ from typing import Any
 
 from golden.errors import FormatError, UsageError
 from replay.context import Context
-from replay.decorators import context_parameters
 from replay.functions import innermost, is_coroutine_function
+from replay.parameters import context_parameters
 from replay.skill import SkillRegistry
 from replay.spec import Spec
+from replay.streams import items_of, items_of_async
 from replay.typed import as_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
@@ -75,13 +76,13 @@ def _called(function: Callable[..., Any]) -> Callable[[Context], Any]:
 
         async def call_async(ctx: Context) -> Any:
             value = function(**arguments(ctx))
-            return _told([item async for item in value] if hasattr(value, "__aiter__") else await value)
+            return _told(await (items_of_async(value) if hasattr(value, "__aiter__") else value))
 
         return wraps(innermost(function))(call_async)
 
     def call(ctx: Context) -> Any:
         value = function(**arguments(ctx))
-        return _told(list(value) if inspect.isgenerator(value) else value)
+        return _told(items_of(value) if inspect.isgenerator(value) else value)
 
     return wraps(innermost(function))(call)
 

@@ -110,8 +110,8 @@ class Progress:
         progress._stored = {output.step_index for output in saving.store.outputs(recorder.run_id)}
         return progress
 
-    def step(self, data: StepData) -> None:
-        """Take note of a step whose event is written; save where that is due."""
+    def step(self, data: StepData, returned: bytes | None) -> None:
+        """Take note of a step whose event is written, and of what it returned; save where that is due."""
         if data.success:
             self._done.add(data.index)
             while self._next in self._done:
@@ -120,7 +120,8 @@ class Progress:
             self._result = data.output_hash
         self._cost += data.cost_cents
         if data.index not in self._stored:
-            output = bytes(data.output) if data.success else None
+            # What was redacted in the event: who resumes the run needs it.
+            output = returned if data.success else None
             self._outputs.append(
                 StepOutput(step_index=data.index, step_id=data.step_id, output=output, output_hash=data.output_hash)
             )

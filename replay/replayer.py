@@ -7,38 +7,42 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from threading import Lock
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import msgspec
 
-from golden.canonical import canonical_bytes, decode, path_seed, pointer
+from golden.canonical import decode, path_seed, pointer
 from golden.errors import GoldenError, UsageError
 from golden.event import RunEnd, StepData
 from golden.recording import Record, Recording
+from golden.redaction import Redaction
 from golden.volatile import Volatile
 from replay.answers import RecordedEffects, is_timed_out
 from replay.budget import Budget
 from replay.child import CommandError
 from replay.codes import EMERGENCY_STOP, STOPPED_FROM_OUTSIDE
-from replay.command import SKILL, USUAL, asked_of, recorded_files, with_commands
+from replay.command import SKILL, USUAL, asked_of, recorded_files, why_failed, with_commands
 from replay.divergence import Diverged, Divergence, after_step, at_end, before_step, in_start
 from replay.driver import Driver, refuse_running_loop
 from replay.effects import caller
 from replay.engine import INDEXED, AsRecorded, Emit, Invoke, Outcome, run
 from replay.environment import recorded_skills
-from replay.flow import Flow, HaltedError
+from replay.flow import Flow, HaltedError, running
 from replay.frames import Failure
 from replay.guard import Guard, Mode, checked_mode
 from replay.interrupts import Interrupts
+from replay.past import given_inputs
 from replay.paths import Paths, is_nested
 from replay.permission import Permit, refuse_commands
 from replay.policy import Policy
 from replay.scratch import MissingInputError, Scratch
 from replay.skill import Skill, SkillRegistry
 from replay.spec import Spec
+from replay.trail import Debugger, Trail
 
 
 class Observer(Protocol):
@@ -52,7 +56,8 @@ class Replay(msgspec.Struct):
     """The answer of one replay.
 
     `verdict` is `matched`, `diverged` (see `divergence`) or `refused` (see `problem` and `hint`); `failure` is what the
-    diverging step's code raised, if it did.
+    diverging step's code raised, if it did; `dead` are the volatile paths that matched
+    nothing, `asked` the notes on what is not the same in every replay.
     """
 
     run_id: str
@@ -66,6 +71,8 @@ class Replay(msgspec.Struct):
     hint: str | None = None
     failure: Failure | None = None
     notes: list[str] = []
+    dead: list[str] = []
+    asked: list[str] = []
 
     @property
     def matched(self) -> bool:
@@ -86,6 +93,7 @@ def replay(
     observer: Observer | None = None,
     permit: Permit | None = None,
     guard: Mode | None = None,
+    debugger: Debugger | None = None,
 ) -> Replay:
     """Replay `recording` with the skills of `registry`, or a function's, and compare it with `spec`.
 
@@ -97,6 +105,9 @@ def replay(
     `guard` says what is done where a step's code asks for what it was not given when it was recorded, beside what the
     recording says of it: by default a step that asks for the network ends, the rest is told in `notes`.
 
+    `debugger` is called where the replay diverges, with the divergence, what was raised, and where to look: the user's
+    frame in which the step still stands, what was raised, the frame in which its function returned, or None.
+
     Raises:
         UsageError: there is no such guard.
         TamperedError: the file changed since it was verified.
@@ -106,7 +117,9 @@ def replay(
     skills = registry if isinstance(registry, SkillRegistry) else import_module("replay.plain").registry_of(registry)
     mode = None if guard is None else checked_mode(guard)
     with Scratch() as scratch:
-        return _Replayer(recording, skills, given, source, observer, permit or Permit(), scratch, mode).replay(inputs)
+        replayer = _Replayer(recording, skills, given, source, observer, permit or Permit(), scratch, mode)
+        replayer.trail = Trail(debugger, _index_under_way) if debugger else None
+        return replayer.replay(inputs)
 
 
 class _Replayer:
@@ -130,6 +143,7 @@ class _Replayer:
         self.given = spec
         self.observer = observer
         self.mode = mode
+        self.trail: Trail | None = None
         self.answer = Replay(recording.run_id, "matched", source)
         self.end = recording.end
         self.records: Iterator[Record | RunEnd] = iter(())
@@ -147,8 +161,10 @@ class _Replayer:
         try:
             self.spec = self._spec()
             self.volatile = Volatile(start.volatile)
-            raw = None if inputs is None else canonical_bytes({**decode(start.inputs), **inputs})
-            found = in_start(start, self.spec, raw, self.volatile)
+            self.redaction = Redaction(start.redacted)
+            raw = given_inputs(start, inputs, self.redaction)
+            written = None if raw is None else self.redaction.admit(("inputs",), raw)
+            found = in_start(start, self.spec, written, self.volatile)
             self.policy = Policy.restored(start.policy)
             self.guard = Guard.replaying(self.mode, self.policy.guard)
             if found is None:
@@ -160,10 +176,12 @@ class _Replayer:
         try:
             if found is not None:
                 raise Diverged(found)
-            self._run(bytes(start.inputs))
+            self._run(bytes(start.inputs) if raw is None else self.redaction.revealed(start.inputs, raw))
         except Diverged as diverged:
             answer.verdict, answer.divergence = "diverged", diverged.divergence
             answer.notes += self.guard.notes()
+            if self.trail:
+                self.trail.end(diverged, answer.failure)
             return answer
         except MissingInputError as error:
             return self._refused(error.problem, error.hint)
@@ -186,16 +204,17 @@ class _Replayer:
     def _compare_start(self, request: Invoke, record: Record) -> None:
         step = record.step
         skill = self.registry.get(request.step.skill_id)
-        found = before_step(step, request.index, request.seed, request.inputs, request.input_hash)
+        self.redaction.expect(("steps", step.step_id, "output"), step.output)
+        found = before_step(step, request.index, request.seed, request.written, request.input_hash)
         if found is None and not request.step.external and skill and skill.version != step.skill_version:
             versions = ("/skill_version", step.skill_version, skill.version)
             found = Divergence("skill", step.step_id, step.index, *versions, skill.location())
         if found is not None:
             raise Diverged(found)
-        if self.volatile.rules:
-            for effect in record.effects:
-                # Answers are not compared; this notes which rules they match.
-                self.volatile.hash_result(step.step_id, effect.name, effect.result)
+        # Answers are not compared; this notes which rules they match.
+        for effect in record.effects if self.volatile.rules or self.redaction.rules else ():
+            self.volatile.hash_result(step.step_id, effect.name, effect.result)
+            self.redaction.note(("steps", step.step_id, "effects", effect.name, "result"), effect.result)
 
     def _lay_out(self, request: Invoke, record: Record) -> None:
         """Give a command that is about to be run the files that it read, if they are what they were."""
@@ -237,9 +256,17 @@ class _Replayer:
             self.observer.step(data, found, event.failure)
         if found:
             self.answer.failure = event.failure
+            if data.skill_id == SKILL and found.path == "/exit_code":
+                self.answer.notes.append(
+                    f"step {data.step_id}: {why_failed(decode(data.output))}; it is given its input files and no others"
+                )
             raise Diverged(found)
+        if self.trail:
+            self.trail.forget(data.index)
         # Equal but for volatile places: later steps are given what the recorded ones were given.
-        return bytes(recorded.output) if recorded.success else None
+        if not recorded.success or event.output is None:
+            return None
+        return self.redaction.revealed(recorded.output, event.output)
 
     def identify(self, parent: Invoke, name: str, inputs: bytes, input_hash: str) -> tuple[str, int]:
         """See `Nesting`: which recorded step it is, compared with what it is given."""
@@ -249,13 +276,16 @@ class _Replayer:
             if error and error.code == EMERGENCY_STOP:
                 # It was stopped from outside here.
                 raise HaltedError(Outcome(None, error, final=True))
-            raise Diverged(Divergence("step", parent.step.id, parent.index, "", None, name, caller(), kind="added"))
+            self._diverge(Divergence("step", parent.step.id, parent.index, "", None, name, caller(), kind="added"))
         path, index = found
         recorded = self.nested[index].step
         seed = path_seed(self.recording.start.seed, path)
         unlike = before_step(recorded, index, seed, inputs, input_hash)
         if unlike is not None:
-            raise Diverged(msgspec.structs.replace(unlike, location=caller()))
+            self._diverge(msgspec.structs.replace(unlike, location=caller()))
+        self.redaction.expect(("steps", path, "output"), recorded.output)
+        for effect in self.nested[index].effects if self.redaction.rules else ():
+            self.redaction.note(("steps", path, "effects", effect.name, "result"), effect.result)
         return path, index
 
     def emit_nested(self, data: StepData, duration_us: int, failure: Failure | None, skill: Skill) -> None:  # noqa: ARG002  for those that write
@@ -269,6 +299,8 @@ class _Replayer:
             if found:
                 self.answer.failure = failure
                 raise Diverged(found)
+        if self.trail:
+            self.trail.forget(data.index)
 
     def close(self, parent: Invoke) -> None:
         """See `Nesting`: a recorded step that was not called is a divergence."""
@@ -278,6 +310,16 @@ class _Replayer:
         left = self.paths.left_of(parent.step.id)
         if left is not None:
             raise Diverged(Divergence("step", *left, "", left[0].rpartition("/")[2], None, kind="removed"))
+
+    def _diverge(self, found: Divergence) -> NoReturn:
+        """End the replay where the user's code makes a call."""
+        diverged = Diverged(found)
+        scope = running()
+        if self.trail and scope:
+            # Before anybody looks around, who might ask for more.
+            scope.fail(diverged)
+            self.trail.stop(found)
+        raise diverged
 
     def record(self, request: Invoke) -> Record:
         """Return the recorded step that a request is about."""
@@ -290,7 +332,7 @@ class _Replayer:
     def _run(self, inputs: bytes) -> None:
         start = self.recording.start
         self.records = self.recording.records()
-        self.volatile.hash_inputs(inputs)
+        self.volatile.hash_inputs(start.inputs)
         budget = Budget.restored(start.budget_snapshot)
         engine = run(
             self.spec,
@@ -301,14 +343,17 @@ class _Replayer:
             policy=self.policy,
             versions={skill.id: skill.version for skill in self.registry},
             volatile=self.volatile,
+            redaction=self.redaction,
             order=AsRecorded(self._upcoming),
         )
         with Interrupts() as interrupts:
-            effects = RecordedEffects(self.record)
-            flow = Flow(start.seed, self.recording.timestamp, self.volatile, budget, effects, self, self.guard)
+            effects = RecordedEffects(self.record, self.redaction, self.trail.stop if self.trail else bool)
+            at, volatile = self.recording.timestamp, self.volatile
+            flow = Flow(start.seed, at, volatile, budget, effects, self, self.guard, self.redaction, self.trail)
             driver = Driver(self.registry, effects, self, interrupts, flow)
             try:
-                driver.drive(engine)
+                with self.trail.followed() if self.trail else nullcontext():
+                    driver.drive(engine)
             except _HaltedError:
                 pass
             except Diverged:
@@ -327,11 +372,13 @@ class _Replayer:
         if answer.steps_compared == 0:
             what = "no step was compared" if answer.steps_answered == 0 else "every step was answered from the file"
             return self._refused(what, "record a run with at least one step that is run again")
-        dead = self.volatile.dead
-        if dead:
-            answer.notes.append(f"volatile paths that matched nothing: {', '.join(dead)}")
+        for what, dead in (("volatile", self.volatile.dead), ("redact", self.redaction.dead)):
+            answer.dead += dead
+            if dead:
+                answer.notes.append(f"{what} paths that matched nothing: {', '.join(dead)}")
         answer.notes += self._code_changes()
-        answer.notes += self.guard.notes()
+        answer.asked = self.guard.notes()
+        answer.notes += answer.asked
         return answer
 
     def _refused(self, problem: str, hint: str) -> Replay:
@@ -355,7 +402,7 @@ class _Replayer:
                 f"SKILL_NOT_FOUND: no skill {step.skill_id} for step {step.id}; {origin}",
                 hint="load the module that registers it (--skills)"
                 if start.seed_scheme == INDEXED
-                else "name the function that was recorded (--function FILE.py:NAME)",
+                else "name the function that was recorded (--function FILE.py:NAME, or the key `functions`)",
             )
 
     def _steps_recorded(self) -> int:
@@ -415,3 +462,8 @@ class _Replayer:
             for name, now in recorded_skills(self.spec, self.registry).items()
             if name in recorded and recorded[name].code_hash != now.code_hash
         ]
+
+
+def _index_under_way() -> int | None:
+    scope = running()
+    return None if scope is None else scope.request.index

@@ -19,6 +19,7 @@ from golden.errors import StoreError, UsageError
 from golden.event import FORMAT, ResumedFrom, RunEnd, RunStart
 from golden.provenance import recorded_under
 from golden.recording import Record, Recording, Verified
+from golden.redaction import Redaction
 from golden.repair import finish
 from golden.unfinished import Unfinished, open_unfinished
 from replay.budget import Budget, Ceilings
@@ -27,10 +28,11 @@ from replay.command import with_commands
 from replay.environment import recorded_environment, recorded_skills
 from replay.interrupts import Interrupts
 from replay.lineage import has_run, history, latest, next_id, origin, until
-from replay.past import Past, carried_over, recorded, under_way
+from replay.past import Past, Truth, carried_over, recorded, under_way
 from replay.permission import Permit, refuse_commands
 from replay.policy import Policy
 from replay.progress import Progress, Saving, Sealed, Written, refuse_ahead
+from replay.revealing import find_outputs, given, refuse_unknown
 from replay.runner import (
     Course,
     Host,
@@ -61,7 +63,7 @@ class Terms(msgspec.Struct, frozen=True):
     """On what terms a run goes on.
 
     Attributes:
-        current: gives the spec as it is now by its id, None for the recorded one.
+        current: gives the spec as it is now of a run with that header, None for the recorded one.
         inputs: other inputs than the recorded ones, None for these.
         accepted: which changes are accepted: `spec`, `code`, `context`.
         checkpoint: the id of the checkpoint to go on from, None for the latest: what came after it is made again.
@@ -71,7 +73,7 @@ class Terms(msgspec.Struct, frozen=True):
         permit: which commands (`exec.run`) may be run; by default none.
     """
 
-    current: Callable[[str | None], Spec | None] = lambda _: None
+    current: Callable[[RunStart], Spec | None] = lambda _: None
     inputs: Mapping[str, Any] | None = None
     accepted: tuple[Change, ...] = ()
     checkpoint: int | None = None
@@ -82,7 +84,7 @@ class Terms(msgspec.Struct, frozen=True):
 
     def spec(self, start: RunStart) -> Spec:
         """Return the spec as it is now of a run with that header; raises UsageError where there is none."""
-        return self.current(start.spec_id) or _spec(start)
+        return self.current(start) or _spec(start)
 
 
 def resume(run_id: str, host: Host, terms: Terms | None = None) -> Recording:
@@ -107,9 +109,10 @@ def resume(run_id: str, host: Host, terms: Terms | None = None) -> Recording:
         host.observer.note(f"run {asked} was resumed as {run_id}")
     if not _is_sealed(run_id, host):
         with open_unfinished(host.store, run_id) as past:
-            found = _changes(past.start, run_id, host, terms)
+            truth, _ = given(past, terms.spec(past.start), terms.inputs, host)
+            found = _changes(past.start, run_id, host, terms, truth)
             if past.ended is None and not _needs_new_file(past, found, host, terms):
-                return _go_on(past, host, [change for change in CHANGES if change in found])
+                return _go_on(past, host, [change for change in CHANGES if change in found], truth)
             _end(past, host).close()
     ended = _ended(run_id, host)
     if ended.statement.status == "completed" and terms.checkpoint is None:
@@ -163,7 +166,7 @@ def _spec(start: RunStart) -> Spec:
     return Spec(document, source="the recording")
 
 
-def _changes(start: RunStart, run_id: str, host: Host, terms: Terms) -> dict[Change, str]:
+def _changes(start: RunStart, run_id: str, host: Host, terms: Terms, truth: Truth) -> dict[Change, str]:
     """Return what changed since a run was recorded, in words.
 
     Raises:
@@ -172,7 +175,7 @@ def _changes(start: RunStart, run_id: str, host: Host, terms: Terms) -> dict[Cha
     """
     found: dict[Change, str] = {}
     spec = terms.spec(start)
-    inputs = bytes(start.inputs) if terms.inputs is None else check_inputs(spec, _merged(start, terms))
+    inputs = truth.redaction.hide(truth.inputs)
     refuse_commands(spec, inputs, terms.permit, answered=False)
     if spec.hash != start.spec_hash:
         found["spec"] = f"the spec {spec.source} is another"
@@ -187,10 +190,6 @@ def _changes(start: RunStart, run_id: str, host: Host, terms: Terms) -> dict[Cha
     if missing:
         raise ChangedError(run_id, missing)
     return found
-
-
-def _merged(start: RunStart, terms: Terms) -> dict[str, Any]:
-    return {**decode(start.inputs), **(terms.inputs or {})}
 
 
 def _needs_new_file(past: Unfinished, found: Mapping[Change, str], host: Host, terms: Terms) -> bool:
@@ -210,9 +209,11 @@ def _needs_new_file(past: Unfinished, found: Mapping[Change, str], host: Host, t
     return bool("spec" in found or "context" in found or anew or dearer or other or terms.checkpoint is not None)
 
 
-def _go_on(past: Unfinished, host: Host, accepted: list[str], *, live: bool = True) -> Recording:
-    """Go on in a run's own file; without `live`, end it where it stands."""
+def _go_on(past: Unfinished, host: Host, accepted: list[str], truth: Truth | None = None) -> Recording:
+    """Go on in a run's own file; without its `truth`, which nothing but a step needs, end it where it stands."""
     spec, start = _spec(past.start), past.start
+    live = truth is not None
+    truth = truth or Truth(Redaction(start.redacted), bytes(start.inputs))
     if live:
         host.refuse_unready(spec)
     path = Path(past.place).absolute()
@@ -223,20 +224,25 @@ def _go_on(past: Unfinished, host: Host, accepted: list[str], *, live: bool = Tr
             raise StoreError(error.problem, hint=f"{error.hint}; or go on from the file alone: --from-file") from None
         if found is not None:
             refuse_ahead(found, past.signing.file_id, past.count)
-    so_far = Past(recorded(past), _still_to_carry(past, spec, host), past.pending, begun=past.pending)
+    written = recorded(past)
+    carried = _still_to_carry(past, spec, host, truth)
+    if live:
+        find_outputs([*written, *carried], past, host, truth)
+        refuse_unknown(past.run_id, spec, [*written, *carried], past.pending, truth)
+    so_far = Past(written, carried, past.pending, begun=past.pending, outputs=truth.outputs)
     with Interrupts() as interrupts:
         following = next((index for index in spec.order if index not in so_far), len(spec.steps))
         recorder = past.recorder(accepted, following)
         progress = None
         if host.saving is not None:
             progress = Progress.take_over(host.saving, recorder, str(path.parent), start, past.timestamp)
-        carry_out(host, Course(spec, start, past.timestamp, recorder, interrupts, so_far), progress, live=live)
+        carry_out(host, Course(spec, start, past.timestamp, recorder, interrupts, truth, so_far), progress, live=live)
     if interrupts.signum is not None:
         signal.raise_signal(interrupts.signum)
     return Recording.open(path, host.store.read())
 
 
-def _still_to_carry(past: Unfinished, spec: Spec, host: Host) -> list[Record]:
+def _still_to_carry(past: Unfinished, spec: Spec, host: Host, truth: Truth) -> list[Record]:
     """Return what a run that resumes another, and was killed while it carried steps over, has yet to carry over."""
     start = past.start
     if not start.resumed_from or has_run(recorded(past)):
@@ -244,13 +250,15 @@ def _still_to_carry(past: Unfinished, spec: Spec, host: Host) -> list[Record]:
     with origin(past.run_id, start.resumed_from, host.store) as source:
         records, _ = history(source, host.store)
     versions = {name: skill.version for name, skill in start.environment.skills.items()}
-    return carried_over(until(records, start.resumed_from.at or None), start, spec, versions)
+    carried = until(records, start.resumed_from.at or None)
+    find_outputs(carried, past, host, truth)
+    return carried_over(carried, start, spec, versions, truth)
 
 
 def _end(past: Unfinished, host: Host) -> Recording:
     """Seal a run whose recorder died, before its last line or after it."""
     if past.ended is None:
-        return _go_on(past, host, [], live=False)
+        return _go_on(past, host, [])
     path = Path(past.place).absolute()
     recorder = past.recorder([], 0)
     recorder.seal()
@@ -263,7 +271,7 @@ def _catch_up(saving: Saving, written: Written, folder: str, file: Verified, end
     """Bring the checkpoint of a run that is sealed to its end."""
     progress = Progress.take_over(saving, written, folder, file.start, file.timestamp)
     for record in recorded(file):
-        progress.step(record.step)
+        progress.step(record.step, bytes(record.step.output))
     progress.end(end)
 
 
@@ -301,10 +309,11 @@ def _anew(
 ) -> Recording:
     """Record a new run that carries over what a run that ended had come to."""
     was = source.start
-    found = _changes(was, source.run_id, host, terms)
+    truth, written = given(source, terms.spec(source.start), terms.inputs, host)
+    found = _changes(was, source.run_id, host, terms, truth)
     spec = terms.spec(was)
     host.refuse_unready(spec)
-    inputs = bytes(was.inputs) if terms.inputs is None else check_inputs(spec, _merged(was, terms))
+    check_inputs(spec, decode(truth.inputs))
     budget = _budget(spec, was, terms)
     everything, spent = history(source, host.store)
     # A fork is another run, and begins with nothing; what is resumed stays spent.
@@ -322,9 +331,9 @@ def _anew(
         budget_snapshot=budget.snapshot(),
         canonical=FORMAT,
         environment=recorded_environment(spec, host.registry, host.environ),
-        inputs=Raw(inputs),
+        inputs=Raw(written),
         policy=policy_for(host.registry, terms.policy, was.policy.get("guard")),
-        redacted=[],
+        redacted=was.redacted,
         resumed_from=came_from,
         seed=was.seed,
         seed_scheme=was.seed_scheme,
@@ -334,6 +343,7 @@ def _anew(
         volatile=was.volatile,
     )
     carried, fewer = until(everything, before), None
+    find_outputs(carried, source, host, truth)
     # What is not carried over is made again, and was paid for all the same: that may leave too little for others.
     while fewer is None or len(fewer) < len(carried):
         carried = carried if fewer is None else fewer
@@ -341,10 +351,11 @@ def _anew(
             kept = sum(record.step.cost_cents for record in carried if record.step.success)
             budget.charged = spent - kept
             start = replace(start, budget_snapshot=budget.snapshot())
-        fewer = carried_over(carried, start, spec, host.versions)
+        fewer = carried_over(carried, start, spec, host.versions, truth)
     # A step that was under way is not paid for again as far as it had come.
-    past = Past(carried=carried, pending=under_way(source.events()) if before is None else None)
-    return begin(host, new_id or next_id(host.store, source.run_id), spec, start, past)
+    past = Past(carried=carried, pending=under_way(source.events()) if before is None else None, outputs=truth.outputs)
+    refuse_unknown(source.run_id, spec, carried, past.pending, truth)
+    return begin(host, new_id or next_id(host.store, source.run_id), spec, start, truth, past)
 
 
 def _after_checkpoint(records: list[Record], source: Recording, host: Host, terms: Terms) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from threading import Lock
 from typing import Any, Protocol
@@ -19,10 +19,12 @@ from msgspec.structs import replace
 
 from golden.canonical import canonical_bytes
 from golden.clock import timestamp
-from golden.errors import FormatError, StoreError, UsageError
+from golden.errors import FormatError, SecretError, StoreError, UsageError
 from golden.event import FORMAT, RunEnd, RunStart, StepData, StepError
+from golden.recognition import Recognition
 from golden.recorder import Recorder, open_recorder
 from golden.recording import Record, Recording
+from golden.redaction import Redaction
 from golden.store import Store
 from golden.volatile import Volatile
 from replay import codes
@@ -38,7 +40,7 @@ from replay.frames import Failure
 from replay.guard import RECORDED, Guard, Mode, checked_mode
 from replay.interrupts import Interrupts
 from replay.live import LiveEffects
-from replay.past import Past, ResumedEffects
+from replay.past import Past, ResumedEffects, Truth
 from replay.policy import Policy
 from replay.progress import Progress, Saving
 from replay.skill import Skill, SkillRegistry
@@ -67,6 +69,7 @@ class Host(msgspec.Struct):
         observer: who watches.
         width: how many steps may be under way at a time.
         guard: what is done about calls that no replay could do alike.
+        allow_secrets: where what looks like a secret may be written, beside the places of the spec.
     """
 
     registry: SkillRegistry
@@ -77,11 +80,19 @@ class Host(msgspec.Struct):
     observer: Observer | None = None
     width: int = 1
     guard: Mode = "warn"
+    allow_secrets: tuple[str, ...] = ()
 
     @property
     def versions(self) -> dict[str, str]:
         """The declared version of each skill."""
         return {skill.id: skill.version for skill in self.registry}
+
+    def recognition(self, spec: Spec) -> Recognition:
+        """Return what refuses undeclared secrets in a run of `spec`; raises UsageError for a place that is none."""
+        try:
+            return Recognition([*spec.allow_secrets, *self.allow_secrets])
+        except FormatError as error:
+            raise UsageError(error.problem, hint=error.hint) from None
 
     def refuse_halted(self) -> None:
         """Raise UsageError where somebody has stopped the engine."""
@@ -115,6 +126,8 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
     workflow_ceiling_cents: int | None = None,
     policy: Policy | None = None,
     volatile: Iterable[str] = (),
+    redact: Iterable[str] = (),
+    allow_secrets: Iterable[str] = (),
     checkpoints: CheckpointStore | Saving | None = None,
     controls: Controls | None = None,
     concurrency: int = 1,
@@ -135,6 +148,8 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
         seed: any integer.
         inputs: the run inputs, JSON values by name.
         volatile: paths that do not enter a hash, beside those of the spec.
+        redact: paths of secrets, which no file but a checkpoint will hold, beside those of the spec.
+        allow_secrets: places of what looks like a secret and is none, beside those of the spec.
         environ: the environment whose names are recorded, and of which commands are given what their step names.
         observer: told of each step.
         step_ceiling_cents: what a step may cost that names no ceiling of its own; 0 means 0.
@@ -154,12 +169,15 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
     """
     spec, registry, scheme = _what(spec, registry, inputs or {})
     raw_inputs = check_inputs(spec, {} if inputs is None else dict(inputs))
+    rules = [*spec.volatile, *(rule for rule in volatile if rule not in spec.volatile)]
+    secrets_at = [*spec.redact, *(rule for rule in redact if rule not in spec.redact)]
     saving = checkpoints if isinstance(checkpoints, Saving) or checkpoints is None else Saving(checkpoints)
     registry = with_commands(registry, environ or {})
-    host = Host(registry, store, saving, controls, environ or {}, observer, concurrency, guard)
+    host = Host(registry, store, saving, controls, environ or {}, observer, concurrency, guard, tuple(allow_secrets))
     host.refuse_halted()
     host.refuse_unready(spec)
-    rules = [*spec.volatile, *(rule for rule in volatile if rule not in spec.volatile)]
+    redaction = redaction_of(secrets_at, host.recognition(spec))
+    written = admit_inputs(spec, raw_inputs, redaction)
     run_id = run_id or default_run_id(spec.id)
     base = secrets.randbelow(1 << 31) if seed is None else seed
     if type(base) is not int:
@@ -170,9 +188,9 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
         budget_snapshot=ceilings.budget(spec.budget_ceiling_cents).snapshot(),
         canonical=FORMAT,
         environment=recorded_environment(spec, registry, host.environ),
-        inputs=Raw(raw_inputs),
+        inputs=Raw(written),
         policy=policy_for(registry, policy, guard),
-        redacted=[],
+        redacted=secrets_at,
         seed=base,
         seed_scheme=scheme,
         spec=Raw(spec.raw),
@@ -180,7 +198,7 @@ def record(  # noqa: PLR0913  one parameter per choice a run has; all but two ha
         spec_id=spec.id,
         volatile=rules,
     )
-    return begin(host, run_id, spec, start)
+    return begin(host, run_id, spec, start, Truth(redaction, raw_inputs))
 
 
 def _what(
@@ -193,8 +211,22 @@ def _what(
     return plain.spec_of(given, inputs), plain.registry_of(given), BY_PATH
 
 
-def begin(host: Host, run_id: str, spec: Spec, start: RunStart, past: Past | None = None) -> Recording:
+World = Callable[..., LiveEffects]
+
+
+def begin(
+    host: Host,
+    run_id: str,
+    spec: Spec,
+    start: RunStart,
+    truth: Truth,
+    past: Past | None = None,
+    *,
+    world: World = LiveEffects,
+) -> Recording:
     """Record a new run by its header, with what is carried over from another one, and return the sealed recording.
+
+    `world` makes what the run asks the world through, of what `LiveEffects` takes.
 
     Raises:
         As `record`.
@@ -213,8 +245,8 @@ def begin(host: Host, run_id: str, spec: Spec, start: RunStart, past: Past | Non
         recorder.write(start, at=started)
         folder = str(path.parent)
         progress = Progress.begin(host.saving, recorder, folder, start, started) if host.saving else None
-        course = Course(spec, start, started, recorder, interrupts, past or Past())
-        carry_out(host, course, progress)
+        course = Course(spec, start, started, recorder, interrupts, truth, past or Past())
+        carry_out(host, course, progress, world=world)
     if interrupts.signum is not None:
         signal.raise_signal(interrupts.signum)
     return Recording.open(path, host.store.read())
@@ -228,10 +260,13 @@ class Course(msgspec.Struct):
     started: str
     recorder: Recorder
     interrupts: Interrupts
+    truth: Truth
     past: Past
 
 
-def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bool = True) -> None:
+def carry_out(
+    host: Host, course: Course, progress: Progress | None, *, live: bool = True, world: World = LiveEffects
+) -> None:
     """Run what is not recorded yet, and seal the file; without `live`, end it at the first step that would be run."""
     start, recorder, interrupts = course.start, course.recorder, course.interrupts
     if host.observer and live and (words := course.past.words(len(course.spec.steps), start)):
@@ -240,14 +275,15 @@ def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bo
     if host.observer and host.guard in RECORDED and host.guard != policy.guard:
         host.observer.note(f"guard {host.guard}: the run did not begin under it, and goes on as it began")
     guard = Guard.recording(host.guard, policy.guard, heard=host.observer is not None)
-    volatile = Volatile(start.volatile)
+    volatile, redaction = Volatile(start.volatile), course.truth.redaction
     volatile.hash_inputs(start.inputs)
     budget = Budget.restored(start.budget_snapshot)
     engine = run(
         course.spec,
         seed=start.seed,
         scheme=start.seed_scheme,
-        inputs=bytes(start.inputs),
+        inputs=course.truth.inputs,
+        redaction=redaction,
         budget=budget,
         policy=policy,
         versions=host.versions,
@@ -255,17 +291,19 @@ def carry_out(host: Host, course: Course, progress: Progress | None, *, live: bo
         order=course.past.order if live else course.past.only,
         width=host.width,
     )
-    world = LiveEffects(recorder.write, volatile, interrupts, course.spec.timeout_seconds)
+    calls = world(recorder.write, volatile, interrupts, redaction, course.spec.timeout_seconds)
     goes_on = course.past.records or course.past.pending or not live
-    effects = ResumedEffects(course.past, world if live else None) if goes_on else world
+    effects = ResumedEffects(course.past, calls if live else None) if goes_on else calls
     sink = _Writing(host, course, volatile, progress, guard, live=live)
-    flow = Flow(start.seed, course.started, volatile, budget, effects, sink, guard)
+    flow = Flow(start.seed, course.started, volatile, budget, effects, sink, guard, redaction)
     Driver(host.registry, effects, sink, interrupts, flow, host.width).drive(engine)
     recorder.seal()
     if progress is not None and sink.end is not None:
         progress.end(sink.end)
     if host.observer and volatile.dead:
         host.observer.note(f"volatile paths that matched nothing: {', '.join(volatile.dead)}")
+    if host.observer and redaction.dead:
+        host.observer.note(f"redact paths that matched nothing: {', '.join(redaction.dead)}")
 
 
 class _Writing:
@@ -333,7 +371,7 @@ class _Writing:
                 self._recorder.write(effect, 0)
             self._recorder.write(replace(record.step, carried=True, budget_snapshot=data.budget_snapshot), 0)
         if self._progress is not None:
-            self._progress.step(data)
+            self._progress.step(data, event.output)
         if self._observer and record is None:
             self._observer.step(data, event.failure)
             for text in self._guard.notes():
@@ -380,6 +418,25 @@ def check_inputs(spec: Spec, inputs: dict[str, Any]) -> bytes:
         return canonical_bytes(inputs)
     except FormatError as error:
         raise UsageError(f"run inputs: {error.problem}", hint=error.hint) from None
+
+
+def redaction_of(rules: Sequence[str], recognition: Recognition, *, used: int = 0) -> Redaction:
+    """Return the redaction of a run by its rules; raises UsageError for one that is none."""
+    try:
+        return Redaction(rules, recognition, used=used)
+    except FormatError as error:
+        raise UsageError(error.problem, hint=error.hint) from None
+
+
+def admit_inputs(spec: Spec, raw: bytes, redaction: Redaction) -> bytes:
+    """Return a run's inputs as they are written; raises UsageError where they, or the spec, hold a secret."""
+    try:
+        written = redaction.admit(("inputs",), raw)
+        redaction.refuse_in(spec.raw, "the spec")
+        redaction.admit(("spec",), spec.raw)
+    except SecretError as error:
+        raise UsageError(error.problem, hint=error.hint) from None
+    return written
 
 
 def missing_skills(spec: Spec, registry: SkillRegistry) -> list[str]:

@@ -9,7 +9,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -124,11 +123,8 @@ class Scratch:
             return digest(self._kept.get(path, Path(path)), copy)
 
     def keep(self, outputs: Iterable[str]) -> None:
-        """Keep what a command was to write, where it has written it."""
-        kept = self._new()
-        for number, path in enumerate(outputs):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                self._kept[path] = (self.folder / path).rename(kept / str(number))
+        """Keep what a command was to write, where it has written it: a link may lead to what is the user's own."""
+        self._kept |= {path: self.folder / path for path in outputs if (self.folder / path).exists()}
 
     def _new(self) -> Path:
         # Slow, and needed only where a command is run again.

@@ -19,12 +19,13 @@ from msgspec import UNSET, Meta
 from golden.canonical import canonical_bytes, sha256_hex
 from golden.errors import FormatError, UsageError
 from golden.event import MAX_LINE
+from golden.recognition import Recognition
+from golden.redaction import Redaction
 from golden.volatile import Volatile
 from replay.reference import RUN_INPUTS, Template, parse_single
 
 Cents = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
-_LATER = ("redact",)
 # The wait before a further attempt doubles: the twelfth lasts more than an hour.
 MAX_RETRIES = 12
 MAX_SPEC = 64 << 20
@@ -32,6 +33,10 @@ MAX_SPEC = 64 << 20
 MAX_INPUTS = MAX_LINE - (1 << 20)
 MAX_YAML_NODES = 1_000_000
 _YAML_MERGE = "tag:yaml.org,2002:merge"
+
+
+class NoSpecError(UsageError):
+    """No spec, of all there are, has the id that a recording names."""
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,13 +66,16 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_seconds: Seconds | None = None
     metadata: dict[str, Any] = {}
     volatile: list[str] = []
+    redact: list[str] = []
+    allow_secrets: list[str] = []
     result: str | None = None
 
 
 class Spec:
     """A checked spec.
 
-    Attributes: `id name version steps budget_ceiling_cents timeout_seconds volatile`; `document` as given; `raw` its
+    Attributes: `id name version steps budget_ceiling_cents timeout_seconds volatile redact
+    allow_secrets`; `document` as given; `raw` its
     canonical form; `hash` of that; `templates` of the steps' inputs; `dependencies`, per position the ids of the steps
     it needs; `dependents`, per position the positions of the steps that need it; `order`, the positions in the order
     they run one by one; `result`, a reference or None.
@@ -80,11 +88,13 @@ class Spec:
         self.source = source
         try:
             self.raw = canonical_bytes(document)
-            _refuse_later(document)
             checked = msgspec.convert(document, _Document)
             _refuse_idle(checked.steps)
             self.volatile = list(checked.volatile)
             Volatile(self.volatile)
+            self.redact = list(checked.redact)
+            self.allow_secrets = list(checked.allow_secrets)
+            Redaction(self.redact, Recognition(self.allow_secrets))
             if len(self.raw) > MAX_INPUTS:
                 _refuse_oversize(checked.steps)
             self.templates = [_template(step, n) for n, step in enumerate(checked.steps)]
@@ -228,12 +238,6 @@ def _refuse_oversize(steps: list[Step]) -> None:
         if size > MAX_INPUTS:
             problem = f"steps[{n}].inputs have {size} bytes, at most {MAX_INPUTS} fit a line"
             raise FormatError(problem, hint="name a file in its place and let the skill read it")
-
-
-def _refuse_later(document: Any) -> None:
-    for name in _LATER:
-        if isinstance(document, dict) and name in document:
-            raise FormatError(f"{name} is not supported yet", hint="remove it")
 
 
 def _refuse_idle(steps: list[Step]) -> None:

@@ -5,8 +5,6 @@ Knows no run. Nothing that is recorded chooses a class: it is the function's own
 
 from __future__ import annotations
 
-import builtins
-import sys
 import typing
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
 from typing import Any
@@ -66,25 +64,25 @@ def returned(function: Callable[..., Any], *, stream: bool) -> Any:
     return kind
 
 
-def raised(function: Callable[..., Any], type_name: str, message: str) -> BaseException | None:
-    """Return an exception of the one class of that name that a function's module sees, None where it is not one."""
-    space = getattr(innermost(function), "__globals__", {})
-    modules = [one for one in space.values() if isinstance(one, type(sys))]
-    seen = {names.get(type_name) for names in (space, vars(builtins), *map(vars, modules)) if type_name in names}
-    classes = [kind for kind in seen if isinstance(kind, type) and issubclass(kind, Exception)]
-    if len(classes) != 1:
-        return None
-    try:
-        made = classes[0].__new__(classes[0])
-        made.args = (message,)
-    except Exception:  # noqa: BLE001  a class of the user's may ask for anything
-        return None
-    return made
-
-
 def shown(kind: Any) -> str:
     """Return a type as one would write it."""
     return kind.__qualname__ if isinstance(kind, type) else str(kind)
+
+
+def annotation_of(value: Any) -> str:
+    """Return how a type is annotated whose value it is: with what is in it, since a `list` alone does not say that."""
+    kind = "None" if value is None else shown(type(value))
+    if type(value) is tuple:
+        parts = [annotation_of(child) for child in value]
+    elif type(value) is dict:
+        parts = [_any_of(value), _any_of(value.values())]
+    else:
+        parts = [_any_of(value)] if type(value) in {list, set, frozenset} else []
+    return f"{kind}[{', '.join(parts)}]" if value and parts else kind
+
+
+def _any_of(values: Iterable[Any]) -> str:
+    return " | ".join(dict.fromkeys(map(annotation_of, values)))
 
 
 def _unfolded(value: Any) -> Any:

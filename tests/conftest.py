@@ -10,6 +10,8 @@ from golden.keyring import Keyring
 from golden.store import GoldenFile, Store
 from tests import runs
 
+pytest_plugins = ["pytester"]
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure() -> None:

@@ -705,6 +705,7 @@ def vectors(folder: Path) -> None:
         "keys": key_vectors,
         "ledger": make_ledgers.ledger_vectors,
         "macs": mac_vectors,
+        "redaction": redaction_vectors,
         "seal": seal_vectors,
         "seeds": seed_vectors,
     }
@@ -805,6 +806,95 @@ def hash_vectors() -> tuple[str, list[Vector]]:
     )
     found.append({"name": "the step named has no output", "kind": "run_result_hash", "result": None, "expect": None})
     return about, found
+
+
+# Name, rules, values with their places in the order in which they are written, and what is written: typed by hand.
+REDACTIONS: list[tuple[str, list[str], list[tuple[str, str]], list[str]]] = [
+    ("a member", ["/inputs/token"], [("/inputs", '{"n":1,"token":"hush-hush"}')], ['{"n":1,"token":"redacted-1"}']),
+    (
+        "wherever it occurs",
+        ["/inputs/token"],
+        [
+            ("/inputs", '{"token":"hush-hush"}'),
+            ("/steps/a/effects/get/args", '["Bearer hush-hush",["hush-hush"]]'),
+            ("/steps/a/output", '{"hush-hush":1,"x-hush-hush":"hush"}'),
+        ],
+        [
+            '{"token":"redacted-1"}',
+            '["Bearer redacted-1",["redacted-1"]]',
+            '{"redacted-1":1,"x-redacted-1":"hush"}',
+        ],
+    ),
+    (
+        "numbered as found: by value, rule, and place",
+        ["/inputs/*/b", "/inputs/*/a", "/steps/*/output"],
+        [
+            ("/inputs", '[{"a":"first","b":"third"},{"a":"third","b":"fourth"}]'),
+            ("/steps/s/output", '{"x":["fifth","first"]}'),
+        ],
+        [
+            '[{"a":"redacted-3","b":"redacted-1"},{"a":"redacted-1","b":"redacted-2"}]',
+            '{"x":["redacted-4","redacted-3"]}',
+        ],
+    ),
+    (
+        "a number, as a value and in text",
+        ["/inputs/pin"],
+        [("/inputs", '{"pin":12345,"text":"pin 12345","other":123456}')],
+        ['{"other":123456,"pin":"redacted-1","text":"pin redacted-1"}'],
+    ),
+    (
+        "shorter than four characters: whole values only",
+        ["/inputs/code", "/inputs/flag"],
+        [("/inputs", '{"a":"no","b":"nobody","c":true,"code":"no","flag":true}')],
+        ['{"a":"redacted-1","b":"nobody","c":"redacted-2","code":"redacted-1","flag":"redacted-2"}'],
+    ),
+    (
+        "what hides nothing stays",
+        ["/inputs"],
+        [("/inputs", '{"a":null,"b":"","c":[],"d":{}}')],
+        ['{"a":null,"b":"","c":[],"d":{}}'],
+    ),
+    (
+        "below a text that is JSON",
+        ["/steps/a/effects/http.POST/result/text/token"],
+        [("/steps/a/effects/http.POST/result", '{"text":"{\\"token\\":\\"hush-hush\\"}"}')],
+        ['{"text":"{\\"token\\":\\"redacted-1\\"}"}'],
+    ),
+    (
+        "escaped, in a URL, and in Base64",
+        ["/inputs/p"],
+        [
+            ("/inputs", '{"p":"a b/\\"c"}'),
+            (
+                "/steps/s/output",
+                '["{\\"p\\":\\"a b/\\\\\\"c\\"}","p=a%20b%2F%22c","a+b%2F%22c","a%20b/%22c","YSBiLyJj","dTphIGIvImM="]',
+            ),
+        ],
+        [
+            '{"p":"redacted-1"}',
+            '["{\\"p\\":\\"redacted-1\\"}","p=redacted-1","redacted-1","redacted-1","redacted-1","dTpredacted-1M="]',
+        ],
+    ),
+    (
+        "two names that become one",
+        ["/inputs/a"],
+        [("/inputs", '{"a":"hush","hush":2,"redacted-1":1}')],
+        ['{"a":"redacted-1","redacted-1":1,"redacted-1\'":2}'],
+    ),
+]
+
+
+def redaction_vectors() -> tuple[str, list[Vector]]:
+    """Return values of a run before and after redaction."""
+    about = (
+        "`rules` are those of a run, `values` what it comes to write, as [JSON Pointer, JSON text], in that order;"
+        " `expect` is what is written of each, in canonical form."
+    )
+    return about, [
+        {"name": name, "rules": rules, "values": [list(value) for value in values], "expect": written}
+        for name, rules, values, written in REDACTIONS
+    ]
 
 
 def key_vectors() -> tuple[str, list[Vector]]:

@@ -45,6 +45,29 @@ EXIT_CODES = {
         3: "an event does not fit the chain, or the file its seal",
         4: "nothing vouches for the file, or it is missing",
     },
+    "gate": {
+        0: "every recording verified and matched",
+        1: "one diverges, is flaky, waits for review, or has no spec any more",
+        3: "one is tampered with, missing, unlisted or not what its name says; or the ledger is no longer what it was",
+        4: "one could not be judged, or there was nothing to judge",
+    },
+    "update": {
+        0: "every run was recorded anew and waits, or came out alike",
+        2: "one asks the world for what its recording does not hold, or cannot run here; or this is CI",
+        3: "a golden recording is not what was recorded",
+        4: "a golden recording cannot be judged",
+    },
+    "review": {
+        0: "nothing waits any more",
+        1: "something waits",
+        3: "of what waits, or of what it would replace, something is not what was recorded; the others are shown",
+    },
+    "accept": {
+        0: "each is golden now",
+        2: "nothing of that run waits, or this is CI",
+        3: "what waits, or what it would replace, is not what was recorded; the others are accepted",
+    },
+    "reject": {0: "each was removed", 2: "nothing of that run waits, or this is CI"},
     "verify": {
         0: "all are intact, and so is the ledger",
         3: "one is tampered with, missing, unlisted or not what its name says; or the ledger is no longer what it was",
@@ -133,7 +156,9 @@ EXIT_CODES = {
         4: "the environment halts the engine still, stop.json cannot be taken away, or there is no golden directory",
     },
     "config": {0: "shown"},
-    "git install": {0: "the line is there", 2: "this is no git repository"},
+    "git install": {0: "git knows", 2: "this is no git repository, or git does not trust it"},
+    "git show": {0: "shown; nothing was verified", 4: "there is no such file, or it cannot be read"},
+    "git merge": {1: "always: the conflict is left"},
 }
 HEAD = """\
 # Commands
@@ -219,16 +244,6 @@ def _later(commands: dict[str, click.Command]) -> str:
     lines += [f"- `--run RUN` on {_listed(takers)}: the same as the argument RUN", "", "## Not yet\n"]
     lines.append("Refused by name, with exit code 2, until they are there:\n")
     lines.append(_folded(f"- commands: {', '.join(f'`{name}`' for name in sorted(main.LATER))}", "  "))
-    flags: dict[str, list[str]] = {}
-    for name, command in commands.items():
-        for option in command.params:
-            if isinstance(option, click.Option) and option.hidden and not option.expose_value:
-                flags.setdefault(option.opts[0], []).append(name)
-    told = [
-        f"`{flag}` ({'every command' if len(names) == len(commands) else ', '.join(names)})"
-        for flag, names in sorted(flags.items())
-    ]
-    lines.append(_folded(f"- flags: {', '.join(told)}", "  "))
     return "\n".join(lines) + "\n"
 
 

@@ -22,9 +22,12 @@ HOMES = {  # what a module can do: the only modules that may
     "click.echo": r"cli\.",
     "cryptography": r"golden\.(chain|keyring|seal)$",
     "deepdiff": r"golden\.values$",
+    "jinja2": r"replay\.report\.html$",
     "keyring": r"golden\.sources$",
-    "os.environ": r"cli\.settings$",
+    "markupsafe": r"replay\.report\.html$",
+    "os.environ": r"cli\.settings$|replay\.(pytest_session|syrupy_extension)$",
     "print": r"cli\.",
+    "pytest": r"replay\.(pytest_plugin|pytest_session|syrupy_extension)$",
     "psycopg": r"replay\.checkpoints\.server$",
     "psycopg_pool": r"replay\.checkpoints\.server$",
     "random": r"replay\.(retry|context|patches)$",
@@ -32,6 +35,8 @@ HOMES = {  # what a module can do: the only modules that may
     "sqlite3": r"replay\.checkpoints\.sqlite$",
     "stamina": r"replay\.checkpoints\.server$",
     "tomlkit": r"golden\.keyfile$",
+    "syrupy": r"replay\.syrupy_extension$",
+    "xml": r"replay\.report\.junit$",
 }
 PATHS = [path.relative_to(ROOT) for package in ORDER for path in sorted((ROOT / package).rglob("*.py"))]
 TREES = {

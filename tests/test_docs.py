@@ -427,6 +427,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
     for folder, run_id, seed in RUNS:
         site.golden("record", "specs/report.json", "--dir", folder, "--run-id", run_id, "--seed", seed)
     (here / "anchor.txt").write_text(site.golden("verify"))
+    (here / "changed.txt").write_text("report-1\n")
     return here, env
 
 
@@ -436,6 +437,7 @@ FORGED = (
     ("record", "specs/report.json", "--run-id", "forged-1"),
     ("record", "specs/report.json", "--run-id", "forged-2"),
 )
+PENDING = (("update", "report-1", "report-2", "--input", "city=Lima"),)
 BEFORE: dict[str, tuple[tuple[str, ...], ...]] = {
     "golden record specs/report.json --run-id report-1": (
         ("quarantine", "report-1", "--yes"),
@@ -444,6 +446,10 @@ BEFORE: dict[str, tuple[tuple[str, ...], ...]] = {
     "golden replay agent-1": (
         ("record", "--function", "agent.py:agent", "--input", "question=why", "--run-id", "agent-1"),
     ),
+    "golden update agent-1": (
+        ("record", "--function", "agent.py:agent", "--input", "question=why", "--run-id", "agent-1"),
+    ),
+    **dict.fromkeys(("golden review", "golden accept", "golden reject"), PENDING),
     "golden keys retire": (NEW_KEY,),
     "golden keys revoke": (NEW_KEY, ("rotate", "--reason", "scheduled", "--yes")),
     "golden rotate": (NEW_KEY,),
@@ -452,7 +458,8 @@ BEFORE: dict[str, tuple[tuple[str, ...], ...]] = {
     "golden anchors": (("verify",),),
 }
 # They name programs, devices and directories of other hosts; tests/e2e/test_keys.py and test_import.py type the like.
-ELSEWHERE = ("golden import ", "golden keys add --source ")
+# And nobody types what git does: tests/e2e/test_git.py has git do it.
+ELSEWHERE = ("golden import ", "golden keys add --source ", "golden git show ", "golden git merge ")
 
 
 def examples() -> list[str]:
@@ -471,7 +478,7 @@ def test_every_example_can_be_typed(line: str, reader: tuple[Path, dict[str, str
     kept, env = reader
     here = tmp_path / "here"
     shutil.copytree(kept, here)
-    (here / ".git").mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=here, env=env, check=True)
     if line.startswith("golden ledger init"):
         (here / ".golden" / "ledger.jsonl").unlink()
     if "--before" in line:
@@ -490,8 +497,8 @@ def test_every_example_can_be_typed(line: str, reader: tuple[Path, dict[str, str
     done = subprocess.run(
         argv, cwd=here, env=env, stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False
     )
-    # Runs of two seeds are unlike; everything else says yes.
-    assert done.returncode == ("golden diff" in line), done
+    # Runs of two seeds are unlike, and of two that wait a review says so; everything else says yes.
+    assert done.returncode == line.startswith(("golden diff", "golden review")), done
     assert done.stdout
 
 

@@ -23,6 +23,8 @@ from golden.keyfile import read_policy
 from golden.keyring import Ed25519Key, HmacKey, Key, Keyring, b64, hkdf, key_from, kid_of
 from golden.ledger import FORMS, Anchor, parse_line, signed_line
 from golden.memory import Memory
+from golden.places import segments
+from golden.redaction import Redaction
 from golden.seal import parse_seal
 from golden.store import GoldenFile, stems
 from golden.verdict import examine, verify, verify_file
@@ -101,6 +103,14 @@ def test_hash_of(vector: dict[str, Any]) -> None:
             assert sha256_hex(result.encode()) == vector["expect"]
         case _:
             pytest.fail("a kind of vector nobody reads")
+
+
+@pytest.mark.parametrize("vector", vectors("redaction", "rules"))
+def test_redaction_of(vector: dict[str, Any]) -> None:
+    redaction = Redaction(vector["rules"])
+    for (place, value), expected in zip(vector["values"], vector["expect"], strict=True):
+        assert redaction.admit(segments(place)[1:], canonical_bytes(decode(value.encode()))).decode() == expected
+    assert redaction.dead == []
 
 
 @pytest.mark.parametrize("vector", vectors("seeds", "index"))
@@ -392,7 +402,8 @@ def test_both_say_the_same_of_a_ledger_with_any_bit_flipped(name: str, keyring: 
 
 def test_every_vector_file_is_read_here() -> None:
     names = {path.stem for path in (FIXTURES / "vectors").glob("*.json")}
-    expected = {"canonical", "ed25519", "events", "hashes", "hmac-hkdf", "keys", "ledger", "macs", "seal", "seeds"}
+    expected = {"canonical", "ed25519", "events", "hashes", "hmac-hkdf", "keys", "ledger", "macs", "redaction"}
+    expected |= {"seal", "seeds"}
     assert names == expected
 
 

@@ -34,7 +34,7 @@ from golden.event import (
 )
 from golden.tail import Tail
 from replay import SkillRegistry, Spec, record, replay, runner
-from tests.bench import engine, flow
+from tests.bench import engine, flow, gates, plain
 from tests.bench.unsigned import UnsignedRecorder
 
 SEED = 7
@@ -306,7 +306,7 @@ def tail(big: str, small: str, rounds: str) -> dict[str, Any]:
 
 ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     action.__name__: action for action in (make_file, make_runs, make_run, steps_per_second, signing, differ, tail)
-} | engine.ACTIONS
+} | {**engine.ACTIONS, **gates.ACTIONS, **plain.ACTIONS}
 
 
 def main() -> None:

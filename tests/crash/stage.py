@@ -235,7 +235,32 @@ def _revoke(world: World) -> tuple[str, ...]:
     return ("keys", "revoke", world.old, "--reason", "old", "--yes")
 
 
+def _accept(world: World) -> tuple[str, ...]:
+    done = world.golden(*_record(world))
+    assert done.code == 0, done
+    (world.here / "skills.py").write_text(SKILLS.replace("7", "7.5"))
+    done = world.golden("update", "d", "--live", "--skills", "skills.py")
+    assert done.code == 0, done
+    return ("accept", "d", "--reason", "finer")
+
+
+def _accept_in_git(world: World) -> tuple[str, ...]:
+    for name in ("ledger.jsonl", "ledger.lock"):
+        (world.goldens / name).unlink(missing_ok=True)
+    shutil.rmtree(world.state, ignore_errors=True)
+    with (world.here / "golden.toml").open("a") as file:
+        file.write("ledger = false\n")
+    return _accept(world)
+
+
+def _reject(world: World) -> tuple[str, ...]:
+    return ("reject", *_accept(world)[1:])
+
+
 PLAYS = {
+    "accept": Play(_accept, (0, 2)),
+    "accept without a ledger": Play(_accept_in_git, (0, 2)),
+    "reject": Play(_reject, (0, 2)),
     "record": Play(_record, (0, 2)),
     "resume a killed run": Play(_resume_killed),
     "resume a failed run": Play(_resume_failed),

@@ -150,4 +150,5 @@ def test_a_rotation_killed_again_and_again_gets_through_in_the_end(server: Serve
 def test_every_command_that_writes_has_its_play() -> None:
     assert all(isinstance(play, Play) for play in PLAYS.values())
     words = {name.split()[0].rstrip(",") for name in PLAYS}
-    assert words == {"record", "resume", "rotate", "resign", "quarantine", "recover", "ledger", "import", "keys"}
+    keys = {"rotate", "resign", "quarantine", "recover", "ledger", "import", "keys"}
+    assert words == {"record", "resume", "accept", "reject", *keys}

@@ -31,6 +31,7 @@ def test_every_setting_has_a_default(shell: Shell, snapshot: SnapshotAssertion) 
         "dir": (".golden", "default"),
         "skills": ([], "default"),
         "specs": ([], "default"),
+        "functions": ([], "default"),
         "keyring": (None, "default"),
         "ledger": (True, "default"),
         "checkpoints": ("sqlite:///.golden/checkpoints.sqlite", "default"),
@@ -40,6 +41,8 @@ def test_every_setting_has_a_default(shell: Shell, snapshot: SnapshotAssertion) 
         "policy": ({}, "default"),
         "anchor_to": ([], "default"),
         "guard": (None, "default"),
+        "redact": ([], "default"),
+        "allow_secrets": ([], "default"),
         "sources": (None, "default"),
         "state_dir": (shell.environ["GOLDEN_STATE_DIR"].replace(str(shell.here), "<here>"), "GOLDEN_STATE_DIR"),
         "DEFAULT_STEP_CEILING_CENTS": (100, "default"),
@@ -164,7 +167,8 @@ def test_skills_of_the_flag_come_after_those_of_the_file(recorded: Shell) -> Non
         "[policy]\ndisabled = ['web.post']",
         "[policy.disabled]\n'web.post' = true",
         "policy.forbidden_patterns = [3]",
-        'redact = ["/inputs/x"]',
+        "redact = 3",
+        "allow_secrets = [3]",
         'anchor_to = "file:/tmp/anchors"',
         'anchor_to = ["git", "exec:[\\"/bin/true\\"]"]',
         "keyring = 3",
@@ -174,6 +178,7 @@ def test_skills_of_the_flag_come_after_those_of_the_file(recorded: Shell) -> Non
         'dir = ""',
         "skills = [3]",
         'specs = [""]',
+        "functions = {agent = 'agent.py:agent'}",
         'durability = "often"',
         "volatile = {}",
         "dir = ",
@@ -185,7 +190,7 @@ def test_what_a_configuration_may_not_say_is_refused(shell: Shell, snapshot: Sna
     assert shell.golden("config").refused() == snapshot
 
 
-@pytest.mark.parametrize("text", ['redact = ["/inputs/x"]', 'colour = "blue"'])
+@pytest.mark.parametrize("text", ["redact = true", 'colour = "blue"'])
 def test_the_table_of_a_pyproject_is_held_to_the_same(shell: Shell, text: str) -> None:
     shell.write("pyproject.toml", f"[tool.golden]\n{text}\n")
     assert "pyproject.toml: " in shell.golden("verify").refused()

@@ -135,6 +135,24 @@ def test_no_command_sees_a_secret_or_what_nobody_named(desk: Shell) -> None:
     assert "token" not in done.stderr.lower()
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--", "curl", "-H", "X-Key: {secret}"),
+        ("--function", "agent.py:agent", "--input", "key={secret}"),
+        ("--function", "agent.py:agent", "--inputs", '{{"key": "{secret}"}}'),
+    ],
+)
+def test_no_secret_of_a_key_is_recorded_that_somebody_puts_in_the_command_line(
+    desk: Shell, argv: tuple[str, ...]
+) -> None:
+    secret = "a secret/of+36 characters and of four more"
+    desk.give_key(secret.encode())
+    done = desk.golden("record", "--run-id", "r-1", *(word.format(secret=secret) for word in argv))
+    assert (done.code, done.error[0]) == (2, "golden: the secret of GOLDEN_SECRET_FILE would be recorded")
+    assert not list(desk.here.rglob("r-1*"))
+
+
 def test_interrupted_command_is_killed_and_the_run_aborted(desk: Shell) -> None:
     running = desk.start("record", "--run-id", "r-1", "--", "sh", "-c", "sleep 1000 & echo $! > pid; wait")
     pid = desk.here / "pid"
@@ -194,6 +212,17 @@ def test_changed_input_file_is_a_divergence_and_a_missing_one_a_refusal(
     missing = desk.golden("replay", "r-1", "--allow-exec")
     assert (changed.code, missing.code) == (1, 4)
     assert changed.text + missing.text == snapshot
+
+
+def test_a_command_that_misses_a_file_nobody_declared_says_what_it_said(desk: Shell) -> None:
+    desk.write("helper.py", "RAIN = 1\n")
+    desk.write("main.py", "import helper\nprint(helper.RAIN)\n")
+    assert desk.golden("record", "--run-id", "r-1", "--", "python3", "main.py").code == 0
+    done = desk.golden("replay", "r-1", "--allow-exec")
+    assert done.code == 1
+    assert "✗ command: output differs at /exit_code" in done.text
+    note = "note: step command: exit code 1: ModuleNotFoundError: No module named 'helper'; it is given its input files"
+    assert note in done.text
 
 
 def test_the_environment_can_allow_it_and_a_file_of_the_project_cannot(desk: Shell) -> None:

@@ -6,6 +6,7 @@ import time
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
+from tests.e2e.conftest import ORDER
 from tests.e2e.shell import Shell
 
 AGENT = """\
@@ -77,6 +78,75 @@ def test_a_recorded_function_is_named_by_whoever_replays_it(agency: Shell) -> No
     assert "--function FILE.py:NAME" in done.stdout
 
 
+def test_a_function_that_is_configured_is_replayed_beside_specs(agency: Shell, snapshot: SnapshotAssertion) -> None:
+    agency.write("golden.toml", 'skills = ["skills.py"]\nspecs = "specs"\nfunctions = ["code/agent.py:agent"]\n')
+    agency.write("specs/order.json", ORDER)
+    agency.write("code/agent.py", (agency.here / "agent.py").read_text())
+    recorded(agency)
+    agency.record("r-1", "--inputs", "@prices.json")
+    done = agency.golden("replay", "--all")
+    assert done.code == 0
+    assert done.text == snapshot
+    # From wherever it is asked for: the place is relative to the configuration.
+    (agency.here / "deep").mkdir()
+    env = {"GOLDEN_SECRET_FILE": str(agency.here / "secret")}
+    assert agency.golden("replay", "--all", "-j", "2", env=env, cwd=agency.here / "deep").code == 0
+
+
+def test_a_function_that_is_named_wins_over_the_configured_one(agency: Shell) -> None:
+    agency.write("golden.toml", 'functions = ["other.py:agent"]\n')
+    agency.write("other.py", AGENT.replace("NAP", "0").replace('"plan"', '"scheme"'))
+    recorded(agency)
+    assert agency.golden("replay", "a-1").code == 1
+    assert agency.golden("replay", "a-1", "--function", "agent.py:agent").code == 0
+
+
+def test_specs_are_compared_beside_a_function_that_is_named(agency: Shell) -> None:
+    agency.write("golden.toml", 'skills = ["skills.py"]\nspecs = "order.json"\n')
+    recorded(agency)
+    agency.record("r-1", "--inputs", "@prices.json")
+    agency.edit("order.json", '"estimated_cost_cents": 1', '"estimated_cost_cents": 2')
+    done = agency.golden("replay", "--all", "--function", "agent.py:agent")
+    assert done.code == 1
+    assert "spec differs at /steps/2/estimated_cost_cents" in done.stdout
+    assert "3 of 3 steps compared" in done.stdout
+
+
+def test_a_function_that_is_configured_is_forked(agency: Shell) -> None:
+    agency.write("golden.toml", 'functions = ["agent.py:agent"]\nspecs = "order.json"\n')
+    recorded(agency)
+    done = agency.golden("fork", "a-1", "--at", "agent", "--run-id", "a-2")
+    assert done.code == 0, done
+    assert agency.golden("replay", "--all").code == 0
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (
+            'functions = ["agent.py:agent", "other.py:agent"]',
+            "other.py:agent is called agent, and so is agent.py:agent",
+        ),
+        ('functions = ["agent.py:agent"]\nskills = ["taken.py"]', "agent.py:agent is called agent, and so is a skill"),
+        ('functions = ["agent.py:nobody"]', "agent.py has no function nobody"),
+        ('functions = ["agent.py"]', "agent.py names no function"),
+        ('functions = ["nowhere.py:agent"]', "there is no file nowhere.py"),
+    ],
+)
+def test_functions_that_cannot_be_told_apart_or_found_are_refused(agency: Shell, text: str, said: str) -> None:
+    recorded(agency)
+    agency.write("other.py", AGENT.replace("NAP", "0"))
+    agency.write(
+        "taken.py",
+        "from replay import SkillRegistry\n\nregistry = SkillRegistry()\nregistry.skill('agent')(lambda ctx: None)\n",
+    )
+    agency.write("golden.toml", f"{text}\n")
+    for argv in (("replay", "--all"), ("resume", "a-1")):
+        done = agency.golden(*argv)
+        assert done.code == 2
+        assert said in done.error[0]
+
+
 def test_specs_that_are_configured_do_not_speak_of_functions(agency: Shell) -> None:
     agency.write("golden.toml", 'skills = ["skills.py"]\nspecs = ["order.json"]\n')
     recorded(agency)
@@ -117,10 +187,26 @@ def test_a_function_that_was_killed_goes_on_and_asks_nothing_twice(agency: Shell
     process.communicate()
     assert agency.golden("verify", "a-1").code == 4
     agency.write("agent.py", AGENT.replace("NAP", "0"))
-    done = agency.golden("resume", "a-1", "--function", "agent.py:agent", "--accept-change", "code")
+    # Beside specs, none of which is its own.
+    agency.write("golden.toml", 'functions = ["agent.py:agent"]\nspecs = "order.json"\n')
+    done = agency.golden("resume", "a-1", "--accept-change", "code")
     assert (done.code, done.stdout.splitlines()[-1]) == (0, "a-1")
     asked = (agency.here / "asked.log").read_text().split()
     assert asked == [f"plan-{n}" for n in range(5)]
     done = agency.golden("replay", "a-1", "--function", "agent.py:agent")
     assert done.code == 0, done
     assert "6 of 6 steps compared" in done.stdout
+
+
+def test_a_function_that_is_interrupted_is_not_to_blame(agency: Shell) -> None:
+    agency.write("agent.py", AGENT.replace("NAP", "0").replace("log.write(", "time.sleep(0.2); log.write("))
+    process = agency.start("record", "--function", "agent.py:agent", "--input", "turns=500", "--run-id", "a-1")
+    file = agency.store / "a-1.steps.jsonl"
+    until = time.monotonic() + 30
+    while (not file.exists() or file.read_bytes().count(b'"event_type":"step"') < 2) and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    answer, talk = process.communicate()
+    assert process.returncode == 130
+    assert "aborted, 0 of 1 step" in answer
+    assert "Error" not in talk

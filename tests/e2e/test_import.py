@@ -262,3 +262,10 @@ def test_the_kid_of_the_seals_is_the_active_key(clean: Shell) -> None:
     clean.golden(*IMPORT)
     first, *_ = clean.golden("verify", "good-1", "--json").objects
     assert first["kid"] == ACTIVE_KID
+
+
+def test_what_was_imported_without_a_spec_is_updated_only_by_one_that_is_named(clean: Shell) -> None:
+    assert clean.golden(*IMPORT).code == 0
+    said = clean.golden("update", "good-1").refused(2)
+    assert "the recording has no spec, as it was imported" in said
+    assert "name one (--spec FILE)" in said

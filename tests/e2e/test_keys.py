@@ -15,7 +15,7 @@ from tests.e2e.shell import ACTIVE_KID, Answer, Shell
 
 CANARY = "canary-secret-that-must-be-seen-nowhere-0123456789"
 KID = kid_of(CANARY.encode())
-ATTRIBUTES = "*.steps.jsonl* -text\n"
+ATTRIBUTES = "*.steps.jsonl* -text -merge diff=golden\n"
 
 
 @pytest.fixture
@@ -436,7 +436,7 @@ def test_git_install_adds_its_line_once(shell: Shell) -> None:
     below = shell.here / "below"
     below.mkdir()
     for done in ("written", "left"):
-        (row,) = good(shell.golden("git", "install", "--json", cwd=below)).objects
+        row, *_ = good(shell.golden("git", "install", "--json", cwd=below)).objects
         assert (row["schema"], row["done"]) == ("golden.git/1", done)
     assert (shell.here / ".gitattributes").read_text() == f"*.png binary\n{ATTRIBUTES}"
     shell.write("x.steps.jsonl", b"{}\r\n")

@@ -391,7 +391,7 @@ def test_whatever_isolation_is_the_default_one_wins_and_the_others_hear_of_it(he
 
 def test_the_servers_clock_decides_about_leases(here: InPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     (clock,) = here.execute("SELECT extract(epoch FROM clock_timestamp())::float8")[0]
-    monkeypatch.setattr("time.time_ns", lambda: 10**18)
+    monkeypatch.setattr("golden.clock.time_ns", lambda: 10**18)
     held = here.store().create(begin(lease_owner="host:1"))
     assert held.created_at.startswith("2001-")
     times = "SELECT extract(epoch FROM lease_until)::float8, extract(epoch FROM updated_at)::float8"

@@ -327,7 +327,7 @@ def test_a_checkout_that_changes_line_ends_is_harmless_with_the_line_in_gitattri
     git: World, tmp_path: Path, attributed: bool
 ) -> None:
     attributes = git.here / ".gitattributes"
-    assert "*.steps.jsonl* -text" in attributes.read_text()
+    assert "*.steps.jsonl* -text -merge" in attributes.read_text()
     if not attributed:
         attributes.unlink()
         commit(git)

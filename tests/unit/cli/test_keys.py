@@ -4,12 +4,13 @@ import click
 import pytest
 
 from cli.command import Family
+from cli.git import ATTRIBUTES, git, with_lines
 from cli.keys import _elsewhere, keys
-from cli.project import ATTRIBUTES, _with_attributes, git
 from golden.keyring import entry_of, key_from, new_secret
 
 NOW = "2026-01-01T00:00:00.000000Z"
 LINE = f"{ATTRIBUTES}\n"
+SPACED = LINE.replace(" ", "\t").replace("\n", "\r\n") + "*.png binary"
 
 
 @pytest.mark.parametrize(
@@ -19,19 +20,19 @@ LINE = f"{ATTRIBUTES}\n"
         ("*.png binary\n", f"*.png binary\n{LINE}"),
         ("*.png binary", f"*.png binary\n{LINE}"),
         (LINE, LINE),
-        (f"  *.steps.jsonl*\t-text\r\n{'*.png binary'}", f"  *.steps.jsonl*\t-text\r\n{'*.png binary'}"),
+        (SPACED, SPACED),
         (f"# {LINE}", f"# {LINE}{LINE}"),
     ],
     ids=["no file", "other lines", "no last line end", "there", "there, spelt otherwise", "a comment"],
 )
 def test_the_line_of_git_is_added_once_and_nothing_else_changes(text: str, made: str) -> None:
-    assert _with_attributes(text) == made
-    assert _with_attributes(made) == made
+    assert with_lines([ATTRIBUTES])(text) == made
+    assert with_lines([ATTRIBUTES])(made) == made
 
 
 def test_the_commands_of_a_family_stand_in_the_order_of_their_making() -> None:
     assert keys.list_commands(click.Context(keys)) == ["list", "show", "add", "retire", "revoke"]
-    assert git.list_commands(click.Context(git)) == ["install"]
+    assert git.list_commands(click.Context(git)) == ["install", "show", "merge"]
 
 
 def test_a_family_never_repeats_a_word_it_does_not_know() -> None:

@@ -19,17 +19,17 @@ from golden.event import Time
     ],
 )
 def test_a_moment_is_cut_to_microseconds_never_rounded_up(monkeypatch: pytest.MonkeyPatch, now: int, text: str) -> None:
-    monkeypatch.setattr(time, "time_ns", lambda: now)
+    monkeypatch.setattr("golden.clock.time_ns", lambda: now)
     assert timestamp() == text
 
 
 def test_a_later_moment_is_so_many_seconds_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "time_ns", lambda: 1_767_225_599_999_999_999)
+    monkeypatch.setattr("golden.clock.time_ns", lambda: 1_767_225_599_999_999_999)
     assert (timestamp(1), timestamp(-60)) == ("2026-01-01T00:00:00.999999Z", "2025-12-31T23:58:59.999999Z")
 
 
 def test_the_local_time_zone_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "time_ns", lambda: 86_400_000_000_000)
+    monkeypatch.setattr("golden.clock.time_ns", lambda: 86_400_000_000_000)
     monkeypatch.setenv("TZ", "Asia/Kathmandu")
     time.tzset()
     try:

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -202,7 +201,7 @@ def test_an_event_may_say_when_it_was(store: Store) -> None:
 
 def test_time_is_written_with_six_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     for now, text in ((0, "1970-01-01T00:00:00.000000Z"), (1_767_225_600_000_001_999, "2026-01-01T00:00:00.000001Z")):
-        monkeypatch.setattr(time, "time_ns", lambda now=now: now)
+        monkeypatch.setattr("golden.clock.time_ns", lambda now=now: now)
         assert timestamp() == text
 
 

@@ -352,6 +352,19 @@ def test_a_command_reads_what_one_before_it_wrote(lab: Lab) -> None:
     assert again(recording).matched
 
 
+def test_what_a_link_leads_to_stays_where_it_is(lab: Lab, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "a").write_text("precious")
+    first = sh(f"rmdir sub 2>/dev/null; ln -sfn {home} sub; ln -sf {home}/a b", outputs=["sub/a", "b"])
+    second = command("cat", "sub/a", "b", step_id="b", inputs=["sub/a", "b"])
+    second["depends_on"] = ["a"]
+    recording = run(lab, first, second)
+    assert decode(records(recording)[-1].step.output)["stdout"] == "preciousprecious"
+    assert again(recording).matched
+    assert (home / "a").read_text() == "precious"
+
+
 def test_a_script_stays_executable(lab: Lab) -> None:
     Path("script").write_text("#!/bin/sh\necho 1\n")
     Path("script").chmod(0o755)

@@ -1,15 +1,24 @@
 """`@step` and `@external`: plain Python is recorded and replayed as it stands, whatever form its functions have."""
 
 import asyncio
+import contextlib
+import contextvars
 import dataclasses
 import datetime as dt
 import functools
+import inspect
+import itertools
 import json
+import multiprocessing
 import random
+import sqlite3
+import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import urllib.error
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import attrs
@@ -22,6 +31,7 @@ from golden.canonical import decode, path_seed
 from golden.errors import UsageError
 from golden.event import StepData
 from replay import Context, Controls, EffectError, external, record, replay, step
+from replay.effects import UnrecordableError
 from tests.unit.replay.conftest import Lab, effects, ending, flow, here, records, skills
 from tests.unit.replay.conftest import step as spec_step
 
@@ -377,6 +387,51 @@ def test_a_generator_that_nobody_reads_asks_nothing(lab: Lab) -> None:
     assert asked == []
 
 
+def test_a_generator_that_gives_more_than_its_items_or_takes_some_is_refused(lab: Lab) -> None:
+    @step
+    def counts() -> Generator[int, None, int]:
+        yield 1
+        return 2
+
+    @external
+    def sums() -> Generator[int, int | None, None]:
+        total = 0
+        for _ in range(3):
+            total += (yield total) or 0
+
+    def sends() -> int:
+        sum_of = sums()
+        next(sum_of)
+        return sum_of.send(1)
+
+    def returns() -> list[int]:
+        return list(counts())
+
+    beside = "counts: it returns a value beside its items; yield it as the last one"
+    assert failure(run(lab, returns)).endswith(beside)
+    assert failure(run(lab, sends)).endswith(
+        "sums is sent a value, and has given all its items by then; call it with that"
+    )
+
+
+@pytest.mark.parametrize("kind", [step, external])
+def test_a_generator_without_end_is_refused(lab: Lab, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replay.streams._MAX_ITEMS", 1000)
+
+    def numbers() -> Iterator[int]:
+        yield from itertools.count()
+
+    async def numbers_async() -> AsyncIterator[int]:
+        for n in itertools.count():
+            yield n
+
+    async def reads() -> int:
+        return await anext(kind(numbers_async)())
+
+    for agent in (lambda: next(kind(numbers)()), reads):
+        assert "it gives more than 1000 items; end it" in failure(run(lab, agent))
+
+
 # Side by side
 
 
@@ -421,24 +476,65 @@ def test_threads_of_a_pool_know_their_step(lab: Lab) -> None:
     assert ThreadPoolExecutor.submit is before
 
 
-def test_a_thread_that_does_not_know_its_step_is_refused_and_named(lab: Lab) -> None:
-    caught: list[BaseException] = []
+STRAY = "external call 'ask' from code that does not know its step; start its thread by asyncio.to_thread or an exec"
 
-    def agent() -> int:
-        def work() -> None:
+
+def thread_of(what: str) -> int:
+    def work() -> None:
+        with pytest.raises(UsageError):
+            ask(what)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return 1
+
+
+def pool_of(what: str) -> Any:
+    with ThreadPool(2) as pool:
+        return pool.map(ask, [what])
+
+
+def empty_context(what: str) -> Any:
+    return contextvars.Context().run(ask, what)
+
+
+async def task_of(what: str) -> Any:
+    return await asyncio.create_task(ask_async(what), context=contextvars.Context())
+
+
+@pytest.mark.parametrize("agent", [thread_of, pool_of, empty_context, task_of])
+def test_code_that_does_not_know_its_step_is_refused_and_named(lab: Lab, agent: Agent) -> None:
+    recording = run(lab, agent, {"what": "from nowhere"})
+    assert failure(recording).replace("ask_async", "ask").startswith(STRAY)
+    assert replay(recording, agent).matched
+    assert asked == []
+
+
+def test_a_process_of_a_pool_is_refused_and_named(lab: Lab) -> None:
+    def agent() -> str:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
             try:
-                ask("from nowhere")
-            except BaseException as error:  # noqa: BLE001  what is looked at
-                caught.append(error)
+                pool.submit(ask, "from there").result(30)
+            except UnrecordableError as error:
+                return str(error)
+        return "asked"
 
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-        return 1
+    assert output(run(lab, agent)) == "external call 'ask' in a forked process; make it in the step's own"
 
-    run(lab, agent)
-    (error,) = caught
-    assert str(error).startswith("external call 'ask' from a thread that does not know its step; start it by")
+
+def test_of_several_steps_at_work_none_answers_for_a_thread_that_knows_none(lab: Lab) -> None:
+    together = threading.Barrier(2, timeout=30)
+
+    def agent(what: str) -> int:
+        together.wait()
+        found = thread_of(what)
+        together.wait()
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        recordings = list(pool.map(lambda n: run(lab, agent, {"what": "x"}, run_id=f"at-once-{n}"), range(2)))
+    assert [found.statement.status for found in recordings] == ["completed"] * 2
     assert asked == []
 
 
@@ -574,8 +670,10 @@ class Foreign:
 
 REFUSED: list[tuple[Any, str]] = [
     (Plain("a", NOW), "result of world is a Plain, made again it is another; annotate it: -> Plain"),
-    ((1, 2), "result of world is a tuple, made again it is another; annotate it: -> tuple"),
-    ({"a": (1,)}, "result of world is a dict, made again it is another; annotate it: -> dict"),
+    ((1, 2), "result of world is a tuple, made again it is another; annotate it: -> tuple[int, int]"),
+    ({"a": (1,)}, "result of world is a dict, made again it is another; annotate it: -> dict[str, tuple[int]]"),
+    ({1: "a", 2: None}, "made again it is another; annotate it: -> dict[int, str | None]"),
+    ([Plain("a", NOW)], "result of world is a list, made again it is another; annotate it: -> list[Plain]"),
     (Foreign(), "result of world: a Foreign is no JSON value"),
     (float("nan"), 'result of world: number at "" is nan'),
 ]
@@ -598,6 +696,31 @@ def test_a_result_that_cannot_be_made_again_is_refused_with_the_line_to_add(lab:
     assert recording.statement.status == "failed"
     assert message in failure(recording)
     assert replay(recording, agent).matched
+
+
+def test_a_result_that_can_no_longer_be_made_again_is_named_whatever_catches_it(lab: Lab) -> None:
+    def agent_of(kind: Any) -> Agent:
+        def world():  # type: ignore[no-untyped-def]  # noqa: ANN202  annotated below
+            return [1]
+
+        world.__annotations__["return"] = kind
+        asks: Any = external(world)
+
+        def agent() -> int:
+            try:
+                asks()
+            except Exception:  # noqa: BLE001  it does not help
+                return 1
+            return 1
+
+        return agent
+
+    answer = replay(run(lab, agent_of(list[int])), agent_of(int))
+    assert answer.divergence
+    assert (answer.divergence.cause, answer.divergence.path) == ("error", "")
+    assert answer.failure
+    message = "result of world cannot be made of what was recorded: it is no int: Expected `int`, got `array`"
+    assert answer.failure.message == message
 
 
 def test_a_codec_stores_what_has_no_form_of_its_own(lab: Lab) -> None:
@@ -666,8 +789,14 @@ def unseen() -> type[Exception]:
         (ValueError("no"), ValueError),
         (OwnError("own"), OwnError),
         (unseen()("hidden"), EffectError),
-        (TimeoutError("late"), TimeoutError),
+        (ConnectionError("lost"), ConnectionError),
         (json.JSONDecodeError("bad", "{", 1), json.JSONDecodeError),
+        # Deeper than the module that is imported, and called as a built-in one.
+        (urllib.error.URLError("no route"), urllib.error.URLError),
+        (sqlite3.OperationalError("locked"), sqlite3.OperationalError),
+        (subprocess.CalledProcessError(1, "false"), subprocess.CalledProcessError),
+        (KeyError("k"), LookupError),
+        (FileNotFoundError(2, "No such file", "x"), OSError),
     ],
 )
 def test_an_exception_of_the_world_is_caught_by_its_type_in_a_replay_too(
@@ -687,10 +816,30 @@ def test_an_exception_of_the_world_is_caught_by_its_type_in_a_replay_too(
         try:
             await fails_async() if is_async else fails()
         except caught as found:
-            return f"{type(found).__name__}: {len(str(found))}"
+            return f"{type(found).__name__}: {found}"
         return "nothing"
 
-    assert output(matches(lab, agent)).startswith(caught.__name__)
+    told = f"{type(error).__name__}: {error}"
+    assert output(matches(lab, agent)) == (f"EffectError: {told}" if caught is EffectError else told)
+
+
+@pytest.mark.parametrize(
+    "error, name", [(subprocess.CalledProcessError(1, "false"), "returncode"), (OSError(2, "x"), "errno")]
+)
+def test_what_of_an_exception_is_not_recorded_says_so(lab: Lab, error: Any, name: str) -> None:
+    @external
+    def fails() -> None:
+        raise error
+
+    def agent() -> Any:
+        try:
+            fails()
+        except type(error) as found:
+            return getattr(found, name)
+
+    assert failure(run(lab, agent)).startswith(
+        f"{name} of a {type(error).__name__} that was raised in an @external: only"
+    )
 
 
 def test_a_step_that_fails_is_recorded_and_its_caller_may_go_on(lab: Lab) -> None:
@@ -832,6 +981,32 @@ def test_a_recursion_has_a_path_for_each_turn(lab: Lab) -> None:
     assert max(steps(recording), key=len) == "main" + "/countdown" * 21
 
 
+def test_a_recursion_without_end_fails_as_it_does_without_us(lab: Lab) -> None:
+    @step
+    def down(n: int) -> int:
+        return down(n + 1)
+
+    def asks(n: int) -> int:
+        ask(f"{n}")
+        return asks(n + 1)
+
+    def agent() -> list[str]:
+        found = []
+        for call in (down, asks):
+            try:
+                call(0)
+            except RecursionError as error:
+                found.append(str(error))
+        return found
+
+    recording = run(lab, agent)
+    assert output(recording) == ["maximum recursion depth exceeded"] * 2
+    assert lab.verify(recording.run_id).verdict == "intact"
+    deepest = max(steps(recording).values(), key=lambda found: found.index)
+    assert deepest.error
+    assert deepest.error.type == "RecursionError"
+
+
 def test_a_call_inside_of_an_external_one_is_part_of_it(lab: Lab) -> None:
     @external
     def outer() -> float:
@@ -939,6 +1114,14 @@ def prompt(text: str) -> Callable[[], Any]:
     return lambda: ask(text)
 
 
+def asked_by_default(model: str) -> Callable[[], Any]:
+    @external(name="ask")
+    def other(what: str = model) -> str:
+        return what
+
+    return lambda: other()  # noqa: PLW0108  its name is not the caller's
+
+
 DIVERGING: list[tuple[str, Agent, Agent, tuple[Any, ...]]] = [
     (
         "a step is given something else",
@@ -971,6 +1154,12 @@ DIVERGING: list[tuple[str, Agent, Agent, tuple[Any, ...]]] = [
         ("effect", "agent", "/effects/0/kwargs/what", "a", "b", "changed"),
     ),
     (
+        "what nobody gives is another",
+        calling(asked_by_default("big")),
+        calling(asked_by_default("small")),
+        ("effect", "agent", "/effects/0/kwargs/what", "big", "small", "changed"),
+    ),
+    (
         "the world is asked once more",
         calling(prompt("a")),
         calling(prompt("a"), prompt("b")),
@@ -991,6 +1180,32 @@ def test_the_first_divergence_is_named_and_nothing_hides_it(
 ) -> None:
     assert diverges(lab, recorded, replayed) == found, name
     assert len(asked) <= 1
+
+
+def test_where_a_step_is_not_called_is_where_its_caller_failed_else_the_caller(lab: Lab) -> None:
+    how = "calls"
+
+    @step
+    def plans() -> None:
+        if how == "fails":
+            raise OwnError
+        if how == "calls":
+            double(1)
+
+    def agent() -> None:
+        with contextlib.suppress(OwnError):
+            plans()
+
+    recording = run(lab, agent)
+    lines, first = inspect.getsourcelines(plans.__wrapped__)  # type: ignore[attr-defined]
+    found = {}
+    for how in ("fails", "leaves out"):
+        divergence = replay(recording, agent).divergence
+        assert divergence
+        found[how] = divergence.step_id, divergence.location
+    raising = next(n for n, line in enumerate(lines) if "raise" in line)
+    assert found["fails"] == ("agent/plans/double", here(first + raising, __file__))
+    assert found["leaves out"] == ("agent/plans/double", here(first + 1, __file__))
 
 
 def test_a_divergence_inside_a_step_names_the_line(lab: Lab) -> None:

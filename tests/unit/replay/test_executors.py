@@ -4,8 +4,11 @@ import contextvars
 import subprocess
 import sys
 import threading
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from replay.executors import carried
 from tests.unit.replay.conftest import ROOT
@@ -31,6 +34,21 @@ def test_work_runs_in_the_context_of_who_gives_it_where_that_is_wanted() -> None
     finally:
         VALUE.reset(token)
     assert ThreadPoolExecutor.submit is before
+
+
+def test_a_pool_of_interpreters_is_given_what_can_be_handed_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    class InterpreterPoolExecutor(ThreadPoolExecutor):
+        """As Python 3.14 has it, of threads that pickle what they are given."""
+
+    module = types.ModuleType("concurrent.futures.interpreter")
+    vars(module)["InterpreterPoolExecutor"] = InterpreterPoolExecutor
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    token = VALUE.set(7)
+    try:
+        with carried(lambda: True), InterpreterPoolExecutor(1) as pool:
+            assert pool.submit(VALUE.get).result(30) == 0
+    finally:
+        VALUE.reset(token)
 
 
 def test_the_last_of_several_puts_it_back() -> None:

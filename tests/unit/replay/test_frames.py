@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from replay import frames
-from replay.frames import MAX_MESSAGE, Failure, calling_place, failure_of, module_of_stdlib, owner, place
+from replay.frames import MAX_MESSAGE, Failure, calling_place, failure_of, owner, package_of, place
 from tests.unit.replay.conftest import here
 
 
@@ -54,7 +54,7 @@ def test_a_file_belongs_to_somebody(file: str, whose: str) -> None:
     ],
 )
 def test_a_file_of_the_standard_library_belongs_to_a_module(file: str, name: str) -> None:
-    assert module_of_stdlib(file) == name
+    assert package_of(file) == name
 
 
 def test_file_below_the_working_directory_is_relative_and_others_absolute(

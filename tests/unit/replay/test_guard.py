@@ -1,10 +1,12 @@
 """The determinism guard: which calls it names and where, what each mode does about them, what it leaves alone."""
 
 import asyncio
+import copy
 import importlib.util
 import logging
 import os
 import random
+import runpy
 import secrets
 import socket
 import sqlite3
@@ -15,10 +17,12 @@ import threading
 import time
 import uuid
 import zipfile
+import zoneinfo
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from email.utils import make_msgid
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -328,7 +332,8 @@ def test_what_the_standard_library_does_for_itself_is_no_alarm(lab: Lab, tmp_pat
 def test_seeded_generators_are_no_alarm(lab: Lab) -> None:
     def seeded(ctx: Context) -> list[float]:
         random.seed(7)
-        return [random.random(), random.Random(3).random(), ctx.random.random()]
+        copied = copy.deepcopy(random.Random(3))
+        return [random.random(), random.Random(3).random(), ctx.random.random(), copied.random()]
 
     state = random.getstate()
     try:
@@ -443,6 +448,16 @@ def test_steps_side_by_side_are_told_apart(lab: Lab) -> None:
     assert sorted(note.split(" at ")[0] for note in watching.notes) == [*("step a: random.random", "step b: time.time")]
 
 
+def test_what_a_library_asks_for_at_one_line_is_told_at_once(lab: Lab) -> None:
+    def names(ctx: Context) -> str:
+        return make_msgid(domain="x")
+
+    where = here(def_line(names) + 1, __file__)
+    asks = "asks for what is not the same in a replay: time.time, random.getrandbits"
+    _, notes = guarded(lab, names)
+    assert notes == [f"step a: email.utils.make_msgid at {where} {asks}"]
+
+
 # Replay.
 
 
@@ -455,7 +470,7 @@ def test_a_replay_blocks_the_network_and_says_where(lab: Lab) -> None:
     assert found.actual == {"code": "EXECUTION_ERROR", "type": "BlockedError"}
     assert found.location == here(def_line(connects) + 2, __file__)
     assert answer.failure
-    assert answer.failure.message.endswith('use ctx.external("name", fn)')
+    assert answer.failure.message.endswith('use ctx.external("name", fn), or replay.http() for clients of HTTP')
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -514,6 +529,36 @@ def test_an_import_through_a_socket_is_still_the_network(lab: Lab, tmp_path: Pat
     assert len(notes) == 1
     assert "asking_module.py:2 " in notes[0]
     assert lab.replay(recording, imports).verdict == "diverged"
+
+
+def test_a_library_that_tries_what_the_host_can_do_may_be_imported_in_a_step(lab: Lab, tmp_path: Path) -> None:
+    trying = "import socket\nwith socket.socket() as one:\n    one.bind(('127.0.0.1', 0))\n"
+    (tmp_path / "trying_module.py").write_text(trying)
+
+    def imports(ctx: Context) -> int:
+        runpy.run_path(str(tmp_path / "trying_module.py"))
+        return 0
+
+    harmless(lab, imports)
+
+
+def test_the_port_of_a_server_is_the_network(lab: Lab) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()
+
+    def serves(ctx: Context) -> int:
+        with socket.create_server(taken):
+            return 0
+
+    (note,) = guarded(lab, serves)[1]
+    assert "socket.bind" in note
+
+
+def test_time_zones_are_no_alarm(lab: Lab) -> None:
+    def zones(ctx: Context) -> str:
+        return str(zoneinfo.ZoneInfo.no_cache("Europe/Berlin"))
+
+    harmless(lab, zones)
 
 
 # What a recording says of it.

@@ -327,3 +327,33 @@ def test_signal_within_our_own_code_within_the_users_waits_until_it_is_done(inte
     with Interrupts() as interrupts, pytest.raises(StoppedError):
         user_code(interrupts)
     assert done == ["ours"]
+
+
+def test_a_process_that_a_step_forked_is_ended_by_a_signal_as_any_is(tmp_path: Path) -> None:
+    script = """
+        import multiprocessing, sys, time
+        from golden.keyring import Keyring
+        from golden.store import Store
+        from replay import record
+
+        context = multiprocessing.get_context("fork")
+
+        def works(ready):
+            ready.set()
+            time.sleep(60)
+
+        def forks():
+            ready = context.Event()
+            other = context.Process(target=works, args=(ready,))
+            other.start()
+            ready.wait()
+            other.terminate()
+            other.join()
+            return other.exitcode
+
+        store = Store(sys.argv[1], Keyring(sys.argv[2].encode()), durability="never")
+        with record(forks, store=store, inputs={}, run_id="r-1") as recording:
+            print(bytes(next(recording.records()).step.output).decode())
+    """
+    said, errors = python(script, str(tmp_path / "goldens"), SECRET.decode()).communicate(timeout=60)
+    assert (errors, said) == ("", "-15\n")

@@ -2,6 +2,7 @@
 
 import copy
 import datetime as dt
+import importlib
 import os
 import pickle
 import random
@@ -294,6 +295,39 @@ def test_the_generators_of_numpy_are_named(lab: Lab, monkeypatch: pytest.MonkeyP
     lab.record(flow(step("a", "s")), skills(s=draws), guard="virtual", observer=Notes())
     assert told == ["step a: numpy.random.random", "step a: numpy.random.default_rng"]
     assert vars(numpy)["random"] == shared.random
+
+
+def test_a_part_of_numpy_that_it_loads_when_it_is_asked_for_is_named_too(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy" / "__init__.py").write_text(
+        "def __getattr__(name):\n    from numpy import random as r\n    return r\n"
+    )
+    (tmp_path / "numpy" / "random.py").write_text("from random import Random\nrandom = Random(1).random\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "numpy"}
+    for name in before:
+        monkeypatch.delitem(sys.modules, name)
+    try:
+        numpy = importlib.import_module("numpy")
+        told: list[str] = []
+
+        class Notes(Watching):
+            def note(self, text: str) -> None:
+                told.append(text.split(" at ", maxsplit=1)[0])
+
+        def draws(ctx: Context) -> float:
+            found: float = numpy.random.random()
+            numpy.random.RandomState(7)
+            numpy.random.seed(7)
+            return found + float(numpy.random.random())
+
+        lab.record(flow(step("a", "s")), skills(s=draws), guard="warn", observer=Notes())
+    finally:
+        for name in ("numpy", "numpy.random"):
+            sys.modules.pop(name, None)
+    assert told == ["step a: numpy.random.random"]
 
 
 def test_what_a_thread_that_was_left_behind_asks_is_nobodys(lab: Lab) -> None:

@@ -550,10 +550,10 @@ def test_recording_without_a_spec_is_refused(lab: Lab, recorded: Recording, spec
 
 
 def test_recorded_spec_of_a_later_version_is_refused_by_name(lab: Lab, recorded: Recording) -> None:
-    document = {**THREE, "redact": []}
+    document = {**THREE, "later": []}
     change = changing(RunStart, spec=Raw(canonical_bytes(document)), spec_hash=output_hash(document))
     problem, _ = refused(replay(forged(lab, recorded, change), three()))
-    assert problem == "the recording: redact is not supported yet"
+    assert "later" in problem
 
 
 @pytest.mark.parametrize("status", ["aborted", "emergency_stopped", "interrupted"])

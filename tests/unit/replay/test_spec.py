@@ -176,8 +176,9 @@ def test_good_spec_id_is_taken(name: str) -> None:
     assert Spec({**ONE, "id": name}).id == name
 
 
-def test_member_of_a_later_version_is_refused_by_name() -> None:
-    assert problem({**ONE, "redact": None}) == "redact is not supported yet"
+@pytest.mark.parametrize("name", ["redact", "allow_secrets", "volatile"])
+def test_a_path_that_points_nowhere_is_refused(name: str) -> None:
+    assert '"/nowhere"' in problem({**ONE, name: ["/nowhere"]})
 
 
 @pytest.mark.parametrize("where", ["spec", "step"])

@@ -1,0 +1,391 @@
+"""Checks: what a test asks of its golden values and recordings: the fixture `golden`.
+
+Knows no test runner: what it finds is raised as AssertionError, and told as data for whoever sums up and writes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from golden.canonical import canonical_bytes, decode, sha256_hex
+from golden.errors import FormatError, GoldenError, LimitError, NotCanonicalError, UsageError
+from golden.keyring import HMAC_SHA256, Keyring, new_secret
+from golden.recording import Recording
+from golden.spelling import spelt_out
+from golden.store import GoldenFile, Store, locate
+from golden.values import value_differences
+from golden.volatile import Volatile
+from replay.divergence import Divergence
+from replay.excerpt import excerpts, short
+from replay.judgement import DIFFERS, Difference, Judgement, kind_of
+from replay.project import Project
+from replay.report.words import counted, headline, short_json, sides
+from replay.shelf import CHECKS, Shelf, checked_size, run_id_of, stripped, volatile_of
+from replay.skill import SkillRegistry, load_skills
+from replay.spec import Spec
+from replay.typed import as_json
+
+if TYPE_CHECKING:
+    from replay.replayer import Replay
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_SHOWN = 9
+
+
+class Seen(msgspec.Struct, omit_defaults=True):
+    """One check: the name of its value, what came of it, and what there is to be kept (`data`, canonical) if asked to.
+
+    `same` is kept as it is, `new` is not there, `differs` is another.
+    """
+
+    name: str
+    state: Literal["same", "new", "differs"]
+    data: str | None = None
+    volatile: tuple[str, ...] = ()
+    divergence: Divergence | None = None
+    differences: tuple[Difference, ...] = ()
+    more: int = 0
+
+
+class Told(msgspec.Struct, omit_defaults=True):
+    """What one test asked: of the values of its module (`seen`), and of recordings.
+
+    `refusal` is the verdict, problem and hint where the values do not verify; `passed` whether the whole test did.
+    """
+
+    run_id: str
+    module: str
+    test: str
+    passed: bool = False
+    seen: list[Seen] = []
+    judgements: list[Judgement] = []
+    refusal: tuple[str, str, str] | None = None
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What all tests of a session have in common.
+
+    Attributes:
+        root: what modules and paths are relative to, absolute.
+        project: the project's golden directory, keys and skills.
+        shelf: the values.
+        updating: whether values are written instead of being compared.
+        reporting: whether judgements on replayed recordings are wanted.
+    """
+
+    root: str
+    project: Project
+    shelf: Shelf
+    updating: bool = False
+    reporting: bool = False
+
+
+class Golden:
+    """What a test asks of golden values and recordings; `module` and `test` say which test.
+
+    Args:
+        terms: what it has in common with others.
+        module: its path, relative to `root`, with slashes.
+        test: its name within the module, with classes and parameters.
+        volatile: JSON Pointers below each value: places that may differ.
+        folder: makes an empty folder.
+    """
+
+    def __init__(
+        self, terms: Terms, module: str, test: str, volatile: Sequence[str], folder: Callable[[], Path]
+    ) -> None:
+        self.told = Told(run_id_of(module, CHECKS), module, test)
+        self._terms = terms
+        self._volatile = tuple(volatile)
+        self._dead = set(self._volatile)
+        self._folder = folder
+        self._count = 0
+        self._names: set[str] = set()
+        self._recordings: list[Recording] = []
+
+    def open(self) -> None:
+        """Verify what there is of the module.
+
+        Raises:
+            GoldenError: it does not verify, or values are to be written and there is no key to sign with.
+        """
+        try:
+            if self._terms.updating:
+                self._terms.shelf.store.keyring.active  # noqa: B018  refuses where there is none
+            self._terms.shelf.leaf(self.told.run_id)
+        except GoldenError as error:
+            self.told.refusal = (getattr(error, "verdict", None) or "unreadable", error.problem, error.hint)
+            raise
+
+    def check(self, value: Any, name: str | None = None, *, volatile: Sequence[str] = ()) -> None:
+        """Assert that `value` is the golden one: JSON, a dataclass, or an object of attrs, msgspec or pydantic.
+
+        Args:
+            value: what the code under test came to.
+            name: tells the values of one test apart; by default they are counted.
+            volatile: JSON Pointers below the value, `*` for one segment: places that may differ, beside the marker's.
+
+        Raises:
+            AssertionError: there is no golden value, it is another, or `value` has no JSON form.
+        """
+        __tracebackhide__ = True
+        try:
+            wrong = self._checked(value, name, (*self._volatile, *volatile), sys._getframe(1))  # noqa: SLF001
+        except GoldenError as error:
+            wrong = _refused(error)
+        if wrong is not None:
+            raise AssertionError(wrong)
+
+    def replay(
+        self,
+        run: str | os.PathLike[str] | Recording,
+        *,
+        skills: SkillRegistry | str | Sequence[str] | None = None,
+        function: Callable[..., Any] | None = None,
+        spec: Spec | Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> Replay:
+        """Assert that a recording replays as it was recorded, and return what `replay.replay` answers.
+
+        Args:
+            run: a run id in the golden directory, a path (relative to the project's root), or a recording.
+            skills: a registry, or the names of modules as `--skills` takes them; by default the configured ones.
+            function: in place of skills, the function that was recorded.
+            spec: compared with, by default the recorded one.
+            inputs: in place of recorded run inputs.
+
+        Raises:
+            AssertionError: it diverges, or nothing can be said about it.
+        """
+        __tracebackhide__ = True
+        wrong, answer = None, None
+        try:
+            answer, judgement = self._replayed(run, function or self._registry(skills), spec, inputs)
+            wrong = None if judgement.verdict == "matched" else "\n".join(_lines_of(judgement))
+            if self._terms.reporting:
+                self.told.judgements.append(judgement)
+        except GoldenError as error:
+            wrong = _refused(error)
+        if wrong is not None or answer is None:
+            raise AssertionError(wrong)
+        return answer
+
+    def record(
+        self,
+        spec: Spec | Mapping[str, Any] | Callable[..., Any],
+        skills: SkillRegistry | str | Sequence[str] | None = None,
+        **choices: Any,
+    ) -> Recording:
+        """Record a run in a golden directory and with a key that are this test's alone, and return it, open.
+
+        Args:
+            spec: what to run, a spec or a function.
+            skills: as in `replay`.
+            choices: as `replay.record` takes them; the seed is 0 unless one is given.
+
+        Raises:
+            AssertionError: it cannot be recorded. A run that fails is recorded like any other.
+        """
+        __tracebackhide__ = True
+        try:
+            return self._recorded(spec, skills, choices)
+        except GoldenError as error:
+            wrong = _refused(error)
+        raise AssertionError(wrong)
+
+    def close(self) -> str | None:
+        """Close what was recorded; return what is wrong with the marker's rules, None where they are right."""
+        for recording in self._recordings:
+            recording.close()
+        if not self._dead or not self.told.seen:
+            return None
+        dead = ", ".join(spelt_out(place) for place in sorted(self._dead))
+        return f"volatile paths that matched nothing in this test: {dead}\nhint: correct the marker, or remove them"
+
+    def _checked(self, value: Any, name: str | None, places: tuple[str, ...], frame: FrameType) -> str | None:
+        told, shelf = self.told, self._terms.shelf
+        step_id = self._step_id(name)
+        data = checked_size(_canonical(value))
+        rules = volatile_of(step_id, places) if places else None
+        found = sha256_hex(data) if rules is None else rules.hash_output(step_id, data)
+        if rules is not None:
+            self._refuse_dead(rules, places)
+        leaf = shelf.leaf(told.run_id)
+        kept = leaf.kept.get(step_id) if leaf else None
+        if kept is not None and kept.volatile == places and kept.output_hash == found:
+            told.seen.append(Seen(step_id, "same"))
+            return None
+        told.seen.append(seen := Seen(step_id, "new"))
+        if self._terms.updating:
+            seen.state = "differs" if kept else "new"
+            seen.data, seen.volatile = data.decode(), places
+            return None
+        if kept is None:
+            seen.divergence = Divergence("output", step_id, None, "", None, decode(data), self._place(frame), "added")
+            seen.divergence = short(seen.divergence)
+            return (
+                f"no golden value is kept for {spelt_out(step_id)} of {spelt_out(told.module)}\n"
+                "hint: `pytest --golden-update` keeps this one; look at it before you commit it"
+            )
+        sides_ = shelf.value(told.run_id, step_id), decode(data)
+        expected, actual = sides_ if rules is None else (stripped(step_id, rules, side) for side in sides_)
+        places_ = list(value_differences(expected, actual))
+        if not places_:
+            # The rules are others than when it was kept; by those of now it is the same.
+            seen.state = "same"
+            return None
+        seen.state = "differs"
+        kind, path, one, other = places_[0]
+        seen.divergence = short(Divergence("output", step_id, None, path, one, other, self._place(frame), kind))
+        seen.differences, seen.more = excerpts(places_)
+        return "\n".join(_lines(self._judgement(seen, leaf.path if leaf else ""), places_))
+
+    def _step_id(self, name: str | None) -> str:
+        test = self.told.test
+        if name is None:
+            self._count += 1
+            return test if self._count == 1 else f"{test}#{self._count}"
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} names no golden value",
+                hint="begin with a letter; use letters, digits, dot, dash, underscore",
+            )
+        if name in self._names:
+            raise UsageError(f"two golden values of one test are called {name}", hint="give each a name of its own")
+        self._names.add(name)
+        return f"{test}#{name}"
+
+    def _refuse_dead(self, rules: Volatile, places: tuple[str, ...]) -> None:
+        dead = set(rules.dead)
+        matched = {place for rule, place in zip(rules.rules, places, strict=True) if rule not in dead}
+        self._dead -= matched
+        for place in places[len(self._volatile) :]:
+            if place not in matched:
+                raise UsageError(f"volatile path {place} matches nothing in the value", hint="correct or remove it")
+
+    def _judgement(self, seen: Seen, path: str) -> Judgement:
+        found = seen.divergence
+        return Judgement(
+            run_id=self.told.run_id,
+            path=self._shown(path),
+            verdict="diverged",
+            code=DIFFERS,
+            kind=kind_of(found) if found else None,
+            divergence=found,
+            differences=seen.differences,
+            more=seen.more,
+        )
+
+    def _replayed(
+        self,
+        run: str | os.PathLike[str] | Recording,
+        code: Any,
+        spec: Spec | Mapping[str, Any] | None,
+        inputs: Mapping[str, Any] | None,
+    ) -> tuple[Replay, Judgement]:
+        # Half of what replaying needs, and tests that only check values need none of it.
+        judging, replayer = import_module("replay.judging"), import_module("replay.replayer")
+        recording, path = self._opened(run)
+        watch = judging.Watch()
+        try:
+            answer: Replay = replayer.replay(recording, code, spec, inputs=inputs, observer=watch)
+            judgement: Judgement = judging.judged(recording, answer, watch, path=path, timeline=self._terms.reporting)
+        finally:
+            if recording is not run:
+                recording.close()
+        if answer.dead and judgement.verdict == "matched":
+            problem = f"volatile paths that matched nothing: {', '.join(answer.dead)}"
+            hint = "correct or remove them, then record the run again"
+            judgement = msgspec.structs.replace(judgement, verdict="refused", code=4, problem=problem, hint=hint)
+        return answer, judgement
+
+    def _opened(self, run: str | os.PathLike[str] | Recording) -> tuple[Recording, str]:
+        if isinstance(run, Recording):
+            return run, run.run_id
+        store = self._terms.project.store()
+        text = os.fspath(run)
+        named = "/" in text or text.endswith(".jsonl")
+        file = GoldenFile.at(Path(self._terms.root, text)) if named else locate(text, store.folder)
+        return Recording.open(file, store.read().at(file.folder)), self._shown(file.place)
+
+    def _registry(self, skills: SkillRegistry | str | Sequence[str] | None) -> SkillRegistry:
+        if isinstance(skills, SkillRegistry):
+            return skills
+        names = self._terms.project.skills if skills is None else [skills] if isinstance(skills, str) else skills
+        root = self._terms.root
+        paths = [str(Path(root, name)) if name.partition(":")[0].endswith(".py") else name for name in names]
+        return load_skills(paths)
+
+    def _recorded(self, spec: Any, skills: Any, choices: dict[str, Any]) -> Recording:
+        keyring = Keyring(new_secret(HMAC_SHA256).removesuffix(b"\n"))
+        store = Store(self._folder(), keyring, durability="never", ledger=False)
+        registry = None if callable(spec) else self._registry(skills)
+        recording: Recording = import_module("replay.runner").record(
+            spec, registry, store=store, **{"seed": 0, **choices}
+        )
+        self._recordings.append(recording)
+        return recording
+
+    def _place(self, frame: FrameType) -> str:
+        return f"{self._shown(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+    def _shown(self, path: str) -> str:
+        relative = os.path.relpath(path, self._terms.root)
+        return path if relative.startswith("..") else relative
+
+
+def _canonical(value: Any) -> bytes:
+    try:
+        return canonical_bytes(value)
+    except FormatError as error:
+        first = error
+    try:
+        return canonical_bytes(as_json(value))
+    except (NotCanonicalError, LimitError):
+        raise
+    except FormatError as error:
+        raise NotCanonicalError(f"{first.problem}: {error.problem}", hint=first.hint) from None
+
+
+def _refused(error: GoldenError) -> str:
+    return f"{spelt_out(error.problem)}\nhint: {spelt_out(error.hint)}"
+
+
+def _lines(found: Judgement, places: Sequence[tuple[Any, str, Any, Any]]) -> Iterator[str]:
+    """Give what a test that fails says: the first place where the value differs, then the others."""
+    at = found.divergence
+    where = f" at {at.path}" if at and at.path else ""
+    yield spelt_out(f"{at.step_id if at else ''} is not the golden value{where}")
+    for name, text in sides(found):
+        yield f"  {name:<9} {spelt_out(text)}"
+    for kind, path, one, other in places[1 : _SHOWN + 1]:
+        expected = "(absent)" if kind == "added" else short_json(one)
+        actual = "(absent)" if kind == "removed" else short_json(other)
+        yield spelt_out(f"  also at   {path}: expected {expected}, actual {actual}")
+    if len(places) > _SHOWN + 1:
+        yield f"  and at    {counted(len(places) - _SHOWN - 1, 'place')} more"
+    yield spelt_out(f"  golden    {found.path}")
+    yield "hint: if it is meant, `pytest --golden-update` keeps the new value"
+
+
+def _lines_of(found: Judgement) -> Iterator[str]:
+    """Give what a test says of a recording that did not replay."""
+    yield spelt_out(f"{found.run_id}: {headline(found)}")
+    for name, text in sides(found):
+        yield f"  {name:<9} {spelt_out(text)}"
+    if found.divergence is not None and found.divergence.location:
+        yield spelt_out(f"  at        {found.divergence.location}")
+    if found.failure is not None:
+        yield spelt_out(f"  {found.failure.type}: {found.failure.message}")
+    yield from (spelt_out(f"  note: {note}") for note in found.notes)
+    if found.hint:
+        yield f"hint: {spelt_out(found.hint)}"

@@ -1,0 +1,1 @@
+"""Reports: the judgements of a gate as texts for people and for other programs. Data in, text out."""
