@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, datetime
 from functools import partial, update_wrapper
 from importlib import import_module
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from replay.frames import owner
@@ -94,6 +94,7 @@ def _put() -> None:
             _set(stack, module, name, patch)
         for kind, name, function in _methods():
             _set(stack, kind, name, function)
+        _put_environment(stack)
         _put_types(stack)
         stack.callback(_unbind, set(sys.modules))
         _bind(patched)
@@ -155,8 +156,6 @@ def _methods() -> Iterator[tuple[Any, str, Any]]:
     yield random.Random, "seed", _seed_of(random.Random.seed)
     for name in ("random", "getrandbits", "randbytes"):
         yield random.SystemRandom, name, _system_random(name, vars(random.SystemRandom)[name])
-    for name in ("__getitem__", "__iter__"):
-        yield os._Environ, name, _environ(vars(os._Environ)[name])  # noqa: SLF001  os.environ and os.environb are its only ones
     yield threading.Thread, "start", _start_of(threading.Thread.start)
 
 
@@ -180,17 +179,6 @@ def _system_random(name: str, original: Answer) -> Answer:
     return draw
 
 
-def _environ(original: Answer) -> Answer:
-    def read(self: Any, *key: Any) -> Any:
-        watch = current()
-        if watch is not None:
-            detail = f"[{key[0]!r}]" if key else ""
-            watch.judge("environment", "os.environ", sys._getframe(1), detail, virtual=False)  # noqa: SLF001  as in Patched
-        return original(self, *key)
-
-    return read
-
-
 def _start_of(original: Answer) -> Answer:
     def start(self: threading.Thread) -> None:
         watch = current()
@@ -206,6 +194,37 @@ def _watched(thread: threading.Thread, watch: Watch) -> None:
     del thread.run
     watching.set(watch)
     thread.run()
+
+
+# The environment: its two objects change their class, not the class its methods. Python 3.13 counts how often a class
+# changes, and from some five hundred runs on `os.environ.get` would go on with the method that it knew last.
+
+
+class _Environ(os._Environ[Any]):  # noqa: SLF001  it has no public name
+    def __getitem__(self, key: Any) -> Any:
+        _asked_environment(sys._getframe(1), f"[{key!r}]")  # noqa: SLF001  as in Patched
+        return super().__getitem__(key)
+
+    def __iter__(self) -> Iterator[Any]:
+        _asked_environment(sys._getframe(1))  # noqa: SLF001  as in Patched
+        return super().__iter__()
+
+
+def _asked_environment(frame: FrameType, detail: str = "") -> None:
+    watch = current()
+    if watch is not None:
+        watch.judge("environment", "os.environ", frame, detail, virtual=False)
+
+
+def _put_environment(stack: ExitStack) -> None:
+    for environment in (os.environ, getattr(os, "environb", None)):
+        if type(environment) is os._Environ:  # noqa: SLF001  it has no public name
+            stack.callback(_take_back_environment, environment)
+            environment.__class__ = _Environ
+
+
+def _take_back_environment(environment: Any) -> None:
+    environment.__class__ = os._Environ  # noqa: SLF001  it has no public name
 
 
 # Types that C code defines. A subclass under the same name would be another type to whoever compares types, pickles,

@@ -19,6 +19,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from time import time as bound_before
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,6 +28,7 @@ from hypothesis import strategies as st
 from golden import StoreError
 from golden.errors import UsageError
 from replay import Context, SkillRegistry, replay
+from replay.guard import Watch, watching
 from replay.patches import Patched, in_place
 from replay.tables import table_of
 from tests.unit.replay.conftest import Lab, flow, skills, step
@@ -41,7 +43,7 @@ def everything() -> list[dict[str, Any]]:
     """Return all that a patch could have changed, as it is now."""
     tables = [dict(table_of(kind) or {}) for kind in (datetime, date)]
     mine = {"bound_before": bound_before}
-    return [*(dict(vars(place)) for place in (*MODULES, *CLASSES)), *tables, mine]
+    return [*(dict(vars(place)) for place in (*MODULES, *CLASSES)), *tables, mine, {"environ": type(os.environ)}]
 
 
 class Watching:
@@ -243,6 +245,19 @@ def test_a_function_in_place_behaves_as_the_one_it_stands_for(lab: Lab) -> None:
 
     in_a_step(lab, asserts)
     in_a_step(lab, asserts, "warn")
+
+
+def test_variables_are_seen_however_often_patches_were_put_in_place_before() -> None:
+    # Python 3.13 keeps no count of the changes of a class beyond the thousandth.
+    watch = create_autospec(Watch, instance=True, open=True)
+    for _ in range(700):
+        with in_place():
+            token = watching.set(watch)
+            os.environ.get("GOLDEN_NO_SUCH_VARIABLE")
+            watching.reset(token)
+        for _ in range(20):
+            os.environ.get("GOLDEN_NO_SUCH_VARIABLE")
+    assert watch.judge.call_count == 700
 
 
 def test_what_somebody_else_puts_in_place_meanwhile_stays_theirs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
