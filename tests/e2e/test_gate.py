@@ -260,6 +260,40 @@ def test_chance_is_told_from_change(team: Shell) -> None:
     assert by(team.golden("gate", "greet-ada", "--repeat", "3", "--json")) == {"greet-ada": "diverged"}
 
 
+def test_a_repetition_that_judged_nothing_does_not_pass(team: Shell) -> None:
+    team.write("skills.py", 'import os\nassert "PYTHONHASHSEED" not in os.environ\n' + SKILLS)
+    done = team.golden("gate", "--repeat", "2")
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-2] == "golden: a repetition ended with exit code 2 before it had judged everything"
+
+
+def test_a_repetition_judges_what_a_list_cannot_name_as_it_is_and_believes_no_earlier_match(team: Shell) -> None:
+    (team.here / "goldens").rename(team.here / "#goldens")
+    change(team, '"words": 2', '"words": 3 if os.environ.get("PYTHONHASHSEED", "random") != "random" else 2')
+    told = {"CI": None, "GOLDEN_STATE_DIR": str(team.here / "elsewhere")}
+    assert team.golden("gate", "--dir", "#goldens", env=told).code == 0
+    done = team.golden("gate", "--dir", "#goldens", "--repeat", "3", "--json", "-x", env=told)
+    assert (done.code, by(done)) == (1, {"greet-ada": "flaky"})
+
+
+HIDES_A_SEAL = """\
+import os
+from pathlib import Path
+
+seal, gone = Path("goldens/greet-ada.steps.jsonl.sig"), Path("gone")
+if "PYTHONHASHSEED" not in os.environ and gone.exists():
+    gone.rename(seal)
+elif "PYTHONHASHSEED" in os.environ and seal.exists():
+    seal.rename(gone)
+"""
+
+
+def test_a_file_that_one_repetition_finds_forged_decides(team: Shell) -> None:
+    team.write("skills.py", HIDES_A_SEAL + SKILLS)
+    done = team.golden("gate", "kind-1", "greet-ada", "--repeat", "3", "--json")
+    assert (done.code, by(done)["greet-ada"]) == (3, "flaky")
+
+
 def test_what_the_code_of_one_leaves_behind_the_next_does_not_see(team: Shell) -> None:
     change(team, "    return {", '    assert os.getcwd() != "/" and "LEFT" not in os.environ\n    return {')
     change(team, 'return ["a', 'os.chdir("/"), os.environ.update(LEFT="1")\n    return ["a')
