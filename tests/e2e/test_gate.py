@@ -408,6 +408,36 @@ def test_whatever_it_hung_on_makes_it_replayed(team: Shell, story: Story) -> Non
     assert not cached(done)["greet-ada"]
 
 
+def test_another_variable_of_the_environment_makes_it_replayed(team: Shell) -> None:
+    change(team, "registry = ", 'WORDS = int(os.environ.get("WORDS", "2"))\n\nregistry = ')
+    change(team, '"words": 2', '"words": WORDS')
+    for known in (False, True):
+        assert set(cached(team.golden("gate", "--json", env={"SHLVL": str(known)})).values()) == {known}
+    assert team.golden("gate", env={"WORDS": "3"}).code == 1
+
+
+def test_another_data_file_of_a_package_makes_it_replayed(team: Shell) -> None:
+    team.write("words/__init__.py", "")
+    data = team.write("words/count.txt", "2")
+    os.utime(data, (1, 1))
+    change(team, "import sys\n", 'import pkgutil\nimport sys\n\nWORDS = int(pkgutil.get_data("words", "count.txt"))\n')
+    change(team, '"words": 2', '"words": WORDS')
+    for path in (*team.here.glob("*.py"), *team.here.glob("words/*.py")):
+        os.utime(path, (1, 1))
+    for known in (False, True):
+        assert set(cached(team.golden("gate", "--json")).values()) == {known}
+    data.write_text("3")
+    assert team.golden("gate").code == 1
+
+
+def test_what_a_module_asks_for_when_it_is_imported_counts_for_all_that_use_it(team: Shell) -> None:
+    change(team, "registry = ", 'WORDS = len(os.listdir("specs"))\n\nregistry = ')
+    change(team, '"words": 2', '"words": WORDS')
+    os.utime(team.here / "skills.py", (1, 1))
+    for _ in range(2):
+        assert set(cached(team.golden("gate", "--json")).values()) == {False}
+
+
 BEYOND = ["os.listdir('.')", "__import__('time').time()", "open('out', 'w').close()", "os.fork() or os._exit(0)"]
 
 
