@@ -348,6 +348,15 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_judged(
     assert said in team.golden("gate", "--junit", place).refused(2)
 
 
+def test_a_gate_that_judges_nothing_leaves_no_report_of_an_earlier_one(team: Shell) -> None:
+    reports = {"--junit": "r.xml", "--html": "r.html", "--sarif": "r.sarif"}
+    argv = [word for pair in reports.items() for word in pair]
+    assert team.golden("gate", *argv).code == 0
+    team.write("skills.py", "import nowhere\n")
+    assert team.golden("gate", *argv).code == 2
+    assert [(team.here / name).read_text() for name in reports.values()] == ["", "", ""]
+
+
 def test_json_keeps_what_it_says_of_a_place_apart(team: Shell) -> None:
     found = json.loads(team.golden("gate", "nowhere/*", "--json").stdout.splitlines()[0])
     assert found["verdict"] == "nothing"
