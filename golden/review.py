@@ -39,6 +39,38 @@ def pending_store(store: Store) -> Store:
     return Store(folder, store.keyring, durability=store.durability, ledger=False, reload=store.reload)
 
 
+def draft_store(store: Store) -> Store:
+    """Return the store that a recording is made in before it waits: what waits already stays until it is whole."""
+    return pending_store(pending_store(store))
+
+
+def submit(store: Store, run_id: str) -> None:
+    """Let the drafted recording of a run wait, in the place of what waited before.
+
+    Raises:
+        UsageError: what waits of it is being decided about.
+        StoreError: the folder cannot be written.
+    """
+    folder = pending_folder(store.folder)
+    with open_folder(folder) as opened, locked(opened, f"{run_id}.lock", _busy(run_id)):
+        # Of two that nobody has looked at yet the later one counts.
+        _discard(store.folder, run_id)
+        for name in (f"{run_id}{SUFFIX}", f"{run_id}{SEAL_SUFFIX}"):
+            os.rename(os.path.join(pending_folder(folder), name), os.path.join(folder, name))
+        if store.durability != "never":
+            os.fsync(opened)
+    discard_draft(store, run_id)
+
+
+def discard_draft(store: Store, run_id: str) -> None:
+    """Remove what was drafted of a run, if anything was."""
+    drafts = pending_store(store)
+    if run_id in waiting(drafts.folder):
+        reject(drafts, run_id)
+    with suppress(OSError):
+        os.rmdir(pending_folder(drafts.folder))
+
+
 def pending(store: Store, run_id: str) -> Recording:
     """Return the recording of a run that waits.
 

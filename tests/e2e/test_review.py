@@ -157,6 +157,21 @@ def test_a_call_that_the_recording_does_not_hold_is_refused_unless_live(team: Sh
     assert team.golden("replay", "eur").code == 0
 
 
+def test_an_update_that_is_refused_or_killed_leaves_what_waits(team: Shell) -> None:
+    change(team, '"EUR"', '"NOK"')
+    assert team.golden("update", "eur", "--live").code == 0
+    waits = (team.here / "goldens/pending/eur.steps.jsonl").read_bytes()
+    assert team.golden("update", "eur").code == 2
+    change(team, "    return {", "    import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n    return {")
+    assert team.golden("update", "--all").code == -9
+    assert (team.here / "goldens/pending/eur.steps.jsonl").read_bytes() == waits
+    assert team.golden("review", "--json").objects[0]["run_id"] == "eur"
+    assert team.golden("accept", "eur", "--reason", "another currency").code == 0
+    change(team, "    import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n", "")
+    assert team.golden("update", "--all").code == 0
+    assert not list((team.here / "goldens/pending").iterdir())
+
+
 def test_one_refused_run_keeps_no_other_from_being_updated(team: Shell) -> None:
     change(team, '"EUR"', '"NOK"')
     change(team, "Hello", "Bye")
