@@ -59,13 +59,14 @@ class Seen(msgspec.Struct, omit_defaults=True):
 class Told(msgspec.Struct, omit_defaults=True):
     """What one test asked: of the values of its module (`seen`), and of recordings.
 
-    `refusal` is the verdict, problem and hint where the values do not verify; `passed` whether the whole test did.
+    `refusal` is the verdict, problem and hint where the values do not verify; `passed` whether the whole test did, None
+    as long as nothing is known of that.
     """
 
     run_id: str
     module: str
     test: str
-    passed: bool = False
+    passed: bool | None = None
     seen: list[Seen] = []
     judgements: list[Judgement] = []
     refusal: tuple[str, str, str] | None = None

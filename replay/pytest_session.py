@@ -33,24 +33,32 @@ _REPORTS = {".html": ("html", "html_page"), ".xml": ("junit", "junit_xml")}
 # Ended by somebody, or by an error: what was not asked for may have been about to be.
 _BROKEN_OFF = frozenset({pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR})
 _NAMED = 10
+# Before the name of a doctest: a function of the same module may be called like it.
+_DOCTEST = "doctest:"
 
 
 class Noted(Protocol):
-    """What was noted before a test first asked: tests that will not be run, and what was collected, by its node id."""
+    """What is noted while tests are collected: all of them, files begun, and by node id whether all of it went well."""
 
-    deselected: list[pytest.Item]
-    collected: set[str]
+    items: list[pytest.Item]
+    begun: list[pytest.Collector]
+    collected: dict[str, bool]
 
 
 class Collected(msgspec.Struct):
-    """What was collected: the tests of each module, whether they are run or not, and the modules themselves.
+    """What was collected: the tests of each module, run or not, and the modules of which nothing was left out.
 
-    `partly` says that some of what is there may have been left out without a word.
+    A module may be collected for its tests alone, for its doctests alone, or for both.
     """
 
     tests: dict[str, set[str]] = {}
     modules: set[str] = set()
-    partly: bool = False
+    doctests: set[str] = set()
+
+    def lacks(self, module: str, test: str) -> bool:
+        """Whether a test is certainly not there any more."""
+        whole = self.doctests if test.startswith(_DOCTEST) else self.modules
+        return module in whole and test not in self.tests.get(module, ())
 
 
 class GoldenSession:
@@ -88,9 +96,13 @@ class GoldenSession:
     def fixture(self, request: pytest.FixtureRequest) -> Iterator[Golden]:
         """Give the test its fixture, and see that it leaves nothing open."""
         item: pytest.Item = request.node
-        factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+
+        def folder() -> Path:
+            factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+            return factory.mktemp("golden")
+
         try:
-            golden = Golden(self.terms, *self._place(item), _volatile(item), lambda: factory.mktemp("golden"))
+            golden = Golden(self.terms, *self._place(item), _volatile(item), folder)
             item.stash[_GOLDEN] = golden
             golden.open()
         except GoldenError as error:
@@ -108,9 +120,11 @@ class GoldenSession:
         report: pytest.TestReport = yield
         golden = item.stash.get(_GOLDEN, None)
         if golden is not None and report.when == "call":
-            golden.told.passed = report.passed and not hasattr(report, "wasxfail")
+            # Each subtest is reported as well, and what fails in one may be the reason that others ask for nothing.
+            good = report.passed and not hasattr(report, "wasxfail")
+            golden.told.passed = good and golden.told.passed is not False
         if golden is not None and report.when == "teardown":
-            golden.told.passed &= report.passed
+            golden.told.passed = bool(golden.told.passed and report.passed)
             setattr(report, _TOLD, msgspec.json.encode(golden.told).decode())
             del item.stash[_GOLDEN]
         return report
@@ -172,10 +186,10 @@ class GoldenSession:
         """Write, look for what nothing uses, report; in a worker tell what was collected."""
         if self._worker:
             output: dict[str, str] = self._config.workeroutput  # type: ignore[attr-defined]  # of xdist
-            output[_TOLD] = msgspec.json.encode(self._collect(session)).decode()
+            output[_TOLD] = msgspec.json.encode(self._collect()).decode()
             return
         if self._collected is None and not self._workers:
-            self._collected = self._collect(session)
+            self._collected = self._collect()
         whole = exitstatus not in _BROKEN_OFF and not self._config.getoption("collectonly")
         failed = False
         try:
@@ -207,18 +221,19 @@ class GoldenSession:
     def _workers(self) -> bool:
         return bool(getattr(self._config.option, "dist", "no") != "no")
 
-    def _collect(self, session: pytest.Session) -> Collected:
+    def _collect(self) -> Collected:
         root = self._root
-        found = Collected(partly=bool(getattr(self._config.option, "lf", False)))
-        for item in [*session.items, *self._noted.deselected]:
+        found = Collected()
+        for item in self._noted.items:
             module, test = _place_of(item, root)
             found.tests.setdefault(module, set()).add(test)
-        # Of a module that is named with a test, pytest leaves the others out without a word.
-        named = {str(Path(self._cwd, arg.partition("::")[0])) for arg in self._config.args if "::" in arg}
-        for nodeid in self._noted.collected:
-            path = str(Path(self._rootdir, nodeid))
-            if "::" not in nodeid and path not in named:
-                found.modules.add(_within(path, root))
+        # What failed last is chosen within modules, without a word.
+        begun = () if getattr(self._config.option, "lf", False) else self._noted.begun
+        for file in begun:
+            # Of a module that is named with a test, the others are left out, and no report is made of it.
+            if self._noted.collected.get(file.nodeid):
+                whole = found.doctests if type(file).__name__.startswith("Doctest") else found.modules
+                whole.add(_within(str(file.path), root))
         return found
 
     def _find_unused(self) -> dict[str, tuple[Leaf, list[str]]]:
@@ -230,7 +245,7 @@ class GoldenSession:
             asked.setdefault(told.module, set()).update(seen.name for seen in told.seen)
             if told.passed:
                 passed.setdefault(told.module, set()).add(told.test)
-        known = {run_id_of(module, CHECKS): module for module in {*collected.tests, *collected.modules}}
+        known = {run_id_of(module, CHECKS) for module in {*collected.tests, *collected.modules, *collected.doctests}}
         found: dict[str, tuple[Leaf, list[str]]] = {}
         for run_id in shelf.run_ids():
             if run_id not in known and not self._covers_all:
@@ -246,13 +261,11 @@ class GoldenSession:
             elif leaf.kind != CHECKS:
                 names = []
             else:
-                there = collected.tests.get(module, set())
-                certain = module in collected.modules and not collected.partly
                 names = [
                     name
                     for name, kept in leaf.kept.items()
                     if name not in asked.get(module, ())
-                    and (kept.test in passed.get(module, ()) or (certain and kept.test not in there))
+                    and (kept.test in passed.get(module, ()) or collected.lacks(module, kept.test))
                 ]
             if names:
                 found[run_id] = (leaf, names)
@@ -385,7 +398,10 @@ def _place_of(item: pytest.Item, root: str) -> tuple[str, str]:
     chain = item.listchain()
     below = [node.name for node in chain if isinstance(node, pytest.Class)]
     name = _mark(item, "name")
-    own = item.name if name is None else f"{name}{item.name[item.name.index('[') :] if '[' in item.name else ''}"
+    if isinstance(item, pytest.DoctestItem):
+        own = f"{_DOCTEST}{item.name}"
+    else:
+        own = item.name if name is None else f"{name}{item.name[item.name.index('[') :] if '[' in item.name else ''}"
     return _within(str(item.path), root), "::".join([*below, own] if name is None else [own])
 
 

@@ -431,6 +431,71 @@ def test_what_nothing_uses_is_said_fails_if_asked_to_and_is_removed(used: Projec
     assert sorted(used.files()) == ["test_a.steps.jsonl", "test_a.steps.jsonl.sig"]
 
 
+def test_what_others_leave_out_without_a_word_is_not_unused(used: Project) -> None:
+    used.write(conftest="def pytest_collection_modifyitems(items):\n    items[:] = items[:1]\n")
+    before = used.files()
+    used.run("--golden-strict", passed=1).stdout.no_fnmatch_line("*nothing uses*")
+    used.run("--golden-update", passed=1)
+    assert used.files() == before
+
+
+SUBTESTS = """
+    import unittest
+    class TestU(unittest.TestCase):
+        @pytest.fixture(autouse=True)
+        def _fixture(self, golden):
+            self.golden = golden
+        def test_u(self):
+            for n in range(3):
+                with self.subTest(n=n):
+                    assert n != BAD
+                    self.golden.check(n)
+    def test_s(subtests, golden):
+        for n in range(3):
+            with subtests.test(n=n):
+                assert n != BAD
+                golden.check(n, f"n{n}")
+"""
+
+
+def test_a_subtest_that_fails_loses_no_value_of_its_test(project: Project) -> None:
+    project.write(test_a=SUBTESTS.replace("BAD", "9"))
+    project.run("--golden-update").stdout.fnmatch_lines(["test_a.py: 6 new"])
+    before = project.files()
+    project.write(test_a=SUBTESTS.replace("BAD", "1"))
+    result = project.run("--golden-update")
+    result.stdout.fnmatch_lines(["*assert 1 != 1"])
+    assert project.files() == before
+    project.run().stdout.no_fnmatch_line("*nothing uses*")
+
+
+DOCTESTS = '''
+    """
+    >>> getfixture("golden").check("of the module")
+    """
+    def double(n):
+        """
+        >>> getfixture("golden").check(double(2))
+        """
+        return 2 * n
+    def test_a(golden):
+        golden.check(double(3))
+'''
+
+
+def test_doctests_have_values_too_and_keep_them_where_they_are_not_run(project: Project) -> None:
+    (project.here / "test_a.py").write_text(dedent(DOCTESTS).lstrip())
+    project.run("--doctest-modules", "--golden-update", passed=3).stdout.fnmatch_lines(["test_a.py: 3 new"])
+    names = ["doctest:test_a", "doctest:test_a.double", "test_a"]
+    assert project.names("test_a") == names
+    project.run("--golden-update", passed=1)
+    project.run("--doctest-modules", "-p", "no:python", "--golden-update", passed=2)
+    assert project.names("test_a") == names
+    (project.here / "test_a.py").write_text("def test_b():\n    pass\n")
+    project.run("--golden-update", passed=1).stdout.fnmatch_lines(["test_a.py: 1 removed"])
+    project.run("--doctest-modules", "--golden-update", passed=1).stdout.fnmatch_lines(["test_a.py: 2 removed"])
+
+
 def test_values_of_a_test_that_does_not_pass_are_not_kept(project: Project) -> None:
     project.write(
         test_a="""
