@@ -25,7 +25,7 @@ from replay.divergence import Divergence
 from replay.judgement import DIFFERS, Finding, Judgement, State, StepMark, code_of, kind_of, summed_up
 from replay.project import Project
 from replay.report.words import counted
-from replay.shelf import CHECKS, SNAPSHOTS, Leaf, Shelf, Value, run_id_of
+from replay.shelf import CHECKS, Leaf, NoValuesError, Shelf, Value, run_id_of
 
 _GOLDEN = pytest.StashKey[Golden]()
 _TOLD = "golden_told"
@@ -252,11 +252,14 @@ class GoldenSession:
                 continue
             if any(told.refusal for told in self._told.values() if told.run_id == run_id):
                 continue
-            leaf = shelf.leaf(run_id)
+            try:
+                leaf = shelf.leaf(run_id)
+            except NoValuesError:
+                continue
             if leaf is None:
                 continue
             module = leaf.module
-            if not Path(self._root, module).exists() and leaf.kind in {CHECKS, SNAPSHOTS}:
+            if not Path(self._root, module).exists():
                 names = list(leaf.kept) if self._covers(module) else []
             elif leaf.kind != CHECKS:
                 names = []
@@ -283,9 +286,7 @@ class GoldenSession:
     def _write(self, unused: dict[str, tuple[Leaf, list[str]]]) -> bool:
         """Keep what tests that passed came to, remove what is unused; whether all of it could be written."""
         values: dict[str, dict[str, Value]] = {}
-        modules: dict[str, tuple[str, str]] = {
-            run_id: (leaf.module, leaf.kind or "") for run_id, (leaf, _) in unused.items()
-        }
+        modules: dict[str, tuple[str, str]] = {run_id: (leaf.module, leaf.kind) for run_id, (leaf, _) in unused.items()}
         fresh: dict[str, list[Seen]] = {}
         held = 0
         for told in self._told.values():

@@ -15,6 +15,8 @@ import pytest
 from golden.recording import Recording
 from golden.store import Store
 from golden.verdict import verify
+from replay.runner import record
+from replay.skill import SkillRegistry
 from tests import runs
 
 FOLDER = "goldens/pytest"
@@ -310,6 +312,25 @@ def test_values_that_do_not_verify_are_an_error_and_are_never_signed(
     result = project.run("test_a.py", *args, errors=2)
     result.stdout.fnmatch_lines([f"golden: test_a {said}: *", "hint: *"])
     assert "During handling" not in result.stdout.str()
+    assert project.files() == before
+
+
+FOREIGN = {"id": "pytest", "steps": [{"id": "a", "skill_id": "say", "inputs": {"test": 5, "volatile": 7}}]}
+
+
+def test_a_recording_among_them_is_left_alone_and_never_taken_for_values(project: Project) -> None:
+    project.write(test_a=TWO)
+    project.run("--golden-update", passed=2)
+    registry = SkillRegistry()
+    registry.skill("say")(lambda _: "hello")
+    for run_id in ("foreign", "test_b"):
+        record(FOREIGN, registry, store=project.store, run_id=run_id).close()
+    before = project.files()
+    project.run("--golden-strict", passed=2)
+    project.write(test_b=TWO)
+    for args in ((), ("--golden-update",)):
+        result = project.run("test_b.py", *args, errors=2)
+        result.stdout.fnmatch_lines(["golden: test_b is the recording of a workflow, and holds no golden values"])
     assert project.files() == before
 
 
