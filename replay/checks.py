@@ -127,7 +127,7 @@ class Golden:
             self.told.refusal = (getattr(error, "verdict", None) or "unreadable", error.problem, error.hint)
             raise
 
-    def check(self, value: Any, name: str | None = None, *, volatile: Sequence[str] = ()) -> None:
+    def check(self, value: Any, name: str | None = None, *, volatile: str | Sequence[str] = ()) -> None:
         """Assert that `value` is the golden one: JSON, a dataclass, or an object of attrs, msgspec or pydantic.
 
         Args:
@@ -140,7 +140,7 @@ class Golden:
         """
         __tracebackhide__ = True
         try:
-            wrong = self._checked(value, name, (*self._volatile, *volatile), sys._getframe(1))  # noqa: SLF001
+            wrong = self._checked(value, name, (*self._volatile, *listed(volatile)), sys._getframe(1))  # noqa: SLF001
         except GoldenError as error:
             wrong = _refused(error)
         if wrong is not None:
@@ -255,12 +255,7 @@ class Golden:
         if name is None:
             self._count += 1
             return test if self._count == 1 else f"{test}#{self._count}"
-        if not _NAME.fullmatch(name):
-            raise UsageError(
-                f"{name!r} names no golden value",
-                hint="begin with a letter; use letters, digits, dot, dash, underscore",
-            )
-        if name in self._names:
+        if checked_name(name) in self._names:
             raise UsageError(f"two golden values of one test are called {name}", hint="give each a name of its own")
         self._names.add(name)
         return f"{test}#{name}"
@@ -342,6 +337,20 @@ class Golden:
     def _shown(self, path: str) -> str:
         relative = os.path.relpath(path, self._terms.root)
         return path if relative.startswith("..") else relative
+
+
+def checked_name(name: Any) -> str:
+    """Return the name of a value or of a test's values; raises UsageError where it could be taken for another's."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} names no golden value", hint="begin with a letter; use letters, digits, dot, dash, underscore"
+        )
+    return name
+
+
+def listed(places: str | Sequence[str]) -> Sequence[str]:
+    """Return places where one may be given by itself."""
+    return [places] if isinstance(places, str) else places
 
 
 def _canonical(value: Any) -> bytes:

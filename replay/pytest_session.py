@@ -16,11 +16,11 @@ import msgspec
 import pytest
 
 from golden.clock import timestamp
-from golden.errors import GoldenError
+from golden.errors import GoldenError, UsageError
 from golden.spelling import spelt_out
 from golden.version import VERSION
 from golden.whereabouts import is_automatic
-from replay.checks import Golden, Seen, Terms, Told
+from replay.checks import Golden, Seen, Terms, Told, checked_name, listed
 from replay.divergence import Divergence
 from replay.judgement import DIFFERS, Finding, Judgement, State, StepMark, code_of, kind_of, summed_up
 from replay.project import Project
@@ -102,6 +102,7 @@ class GoldenSession:
             return factory.mktemp("golden")
 
         try:
+            _check_markers(item)
             golden = Golden(self.terms, *self._place(item), _volatile(item), folder)
             item.stash[_GOLDEN] = golden
             golden.open()
@@ -416,10 +417,23 @@ def _mark(item: pytest.Item, name: str) -> Any:
     return next(given, None)
 
 
+def _check_markers(item: pytest.Item) -> None:
+    """Refuse a marker that says what would have no effect; raises UsageError."""
+    for mark in item.iter_markers("golden"):
+        odd = [*map(repr, mark.args), *sorted(mark.kwargs.keys() - {"name", "volatile"})]
+        if odd:
+            raise UsageError(
+                f"the marker golden takes name and volatile, not {', '.join(odd)}",
+                hint='write @pytest.mark.golden(name="…", volatile=["…"])',
+            )
+        if mark.kwargs.get("name") is not None:
+            checked_name(mark.kwargs["name"])
+
+
 def _volatile(item: pytest.Item) -> list[str]:
     """Return the volatile places of all markers of a test."""
     given = [mark.kwargs.get("volatile", ()) for mark in item.iter_markers("golden")]
-    return list(dict.fromkeys(place for places in given for place in ([places] if isinstance(places, str) else places)))
+    return list(dict.fromkeys(place for places in given for place in listed(places)))
 
 
 def _said(error: GoldenError) -> str:

@@ -213,7 +213,7 @@ MARKED = """
     @pytest.mark.golden(volatile="/rows/*/id")
     def test_a(golden):
         golden.check({"at": time.perf_counter_ns(), "rows": [{"id": time.perf_counter_ns(), "n": 1}]})
-        golden.check({"at": 1, "rows": [{"id": 1}], "mine": time.perf_counter_ns()}, volatile=["/mine"])
+        golden.check({"at": 1, "rows": [{"id": 1}], "mine": time.perf_counter_ns()}, volatile="/mine")
 """
 
 
@@ -269,6 +269,21 @@ def test_another_name_keeps_the_values_of_a_test_that_is_renamed(project: Projec
     result.stdout.fnmatch_lines(
         ["*two tests keep golden values as prices?1?: test_a.py::test_a?1?, test_a.py::test_b?1?"]
     )
+
+
+@pytest.mark.parametrize(
+    "said, answer",
+    [
+        ('"prices"', "golden: the marker golden takes name and volatile, not 'prices'"),
+        ('nam="prices"', "golden: the marker golden takes name and volatile, not nam"),
+        ('name="test_a#2"', "golden: 'test_a#2' names no golden value"),
+        ("name=5", "golden: 5 names no golden value"),
+    ],
+)
+def test_a_marker_that_would_have_no_effect_is_an_error(project: Project, said: str, answer: str) -> None:
+    project.write(test_a=f"@pytest.mark.golden({said})\ndef test_a(golden):\n    golden.check(1)\n")
+    project.run("--golden-update", errors=1).stdout.fnmatch_lines([answer, "hint: *"])
+    assert not project.goldens.exists()
 
 
 def test_two_values_of_one_name_in_a_test_fail(project: Project) -> None:
