@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,12 +26,13 @@ from golden.values import value_differences
 from golden.volatile import Volatile
 from replay.divergence import Divergence
 from replay.excerpt import excerpts, short
-from replay.judgement import DIFFERS, Difference, Judgement, kind_of
+from replay.judgement import DIFFERS, Judgement, kind_of
 from replay.project import Project
 from replay.report.words import counted, headline, short_json, sides
 from replay.shelf import CHECKS, Shelf, checked_size, run_id_of, stripped, volatile_of
 from replay.skill import SkillRegistry, load_skills
 from replay.spec import Spec
+from replay.told import Seen, Told
 from replay.typed import as_json
 
 if TYPE_CHECKING:
@@ -41,49 +42,16 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _SHOWN = 9
 
 
-class Seen(msgspec.Struct, omit_defaults=True):
-    """One check: the name of its value, what came of it, and what there is to be kept (`data`, canonical) if asked to.
-
-    `same` is kept as it is, `new` is not there, `differs` is another.
-    """
-
-    name: str
-    state: Literal["same", "new", "differs"]
-    data: str | None = None
-    volatile: tuple[str, ...] = ()
-    divergence: Divergence | None = None
-    differences: tuple[Difference, ...] = ()
-    more: int = 0
-
-
-class Told(msgspec.Struct, omit_defaults=True):
-    """What one test asked: of the values of its module (`seen`), and of recordings.
-
-    `refusal` is the verdict, problem and hint where the values do not verify; `passed` whether the whole test did, None
-    as long as nothing is known of that.
-    """
-
-    run_id: str
-    module: str
-    test: str
-    passed: bool | None = None
-    seen: list[Seen] = []
-    judgements: list[Judgement] = []
-    refusal: tuple[str, str, str] | None = None
-
-
 class Terms(msgspec.Struct, frozen=True):
     """What all tests of a session have in common.
 
     Attributes:
-        root: what modules and paths are relative to, absolute.
-        project: the project's golden directory, keys and skills.
+        project: the project's golden directory, keys and skills; what modules and paths are relative to.
         shelf: the values.
         updating: whether values are written instead of being compared.
         reporting: whether judgements on replayed recordings are wanted.
     """
 
-    root: str
     project: Project
     shelf: Shelf
     updating: bool = False
@@ -95,7 +63,7 @@ class Golden:
 
     Args:
         terms: what it has in common with others.
-        module: its path, relative to `root`, with slashes.
+        module: its path, relative to the project, with slashes.
         test: its name within the module, with classes and parameters.
         volatile: JSON Pointers below each value: places that may differ.
         folder: makes an empty folder.
@@ -310,14 +278,14 @@ class Golden:
         store = self._terms.project.store()
         text = os.fspath(run)
         named = "/" in text or text.endswith(".jsonl")
-        file = GoldenFile.at(Path(self._terms.root, text)) if named else locate(text, store.folder)
+        file = GoldenFile.at(Path(self._terms.project.root, text)) if named else locate(text, store.folder)
         return Recording.open(file, store.read().at(file.folder)), self._shown(file.place)
 
     def _registry(self, skills: SkillRegistry | str | Sequence[str] | None) -> SkillRegistry:
         if isinstance(skills, SkillRegistry):
             return skills
         names = self._terms.project.skills if skills is None else [skills] if isinstance(skills, str) else skills
-        root = self._terms.root
+        root = self._terms.project.root
         paths = [str(Path(root, name)) if name.partition(":")[0].endswith(".py") else name for name in names]
         return load_skills(paths)
 
@@ -335,7 +303,7 @@ class Golden:
         return f"{self._shown(frame.f_code.co_filename)}:{frame.f_lineno}"
 
     def _shown(self, path: str) -> str:
-        relative = os.path.relpath(path, self._terms.root)
+        relative = os.path.relpath(path, self._terms.project.root)
         return path if relative.startswith("..") else relative
 
 

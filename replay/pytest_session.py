@@ -10,55 +10,31 @@ import platform
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import pytest
 
 from golden.clock import timestamp
-from golden.errors import GoldenError, UsageError
+from golden.errors import GoldenError
 from golden.spelling import spelt_out
 from golden.version import VERSION
 from golden.whereabouts import is_automatic
-from replay.checks import Golden, Seen, Terms, Told, checked_name, listed
-from replay.divergence import Divergence
-from replay.judgement import DIFFERS, Finding, Judgement, State, StepMark, code_of, kind_of, summed_up
+from replay.checks import Golden, Terms
+from replay.judgement import DIFFERS, Finding, summed_up
 from replay.project import Project
+from replay.pytest_items import Noted, check_markers, collected_of, given_name, place_of, volatile_places
+from replay.pytest_plugin import TOLD
 from replay.report.words import counted
-from replay.shelf import CHECKS, Leaf, NoValuesError, Shelf, Value, run_id_of
+from replay.shelf import Leaf, Shelf
+from replay.tally import Collected, Tally
+from replay.told import Told
 
 _GOLDEN = pytest.StashKey[Golden]()
-_TOLD = "golden_told"
 _REPORTS = {".html": ("html", "html_page"), ".xml": ("junit", "junit_xml")}
 # Ended by somebody, or by an error: what was not asked for may have been about to be.
 _BROKEN_OFF = frozenset({pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR})
 _NAMED = 10
-# Before the name of a doctest: a function of the same module may be called like it.
-_DOCTEST = "doctest:"
-
-
-class Noted(Protocol):
-    """What is noted while tests are collected: all of them, files begun, and by node id whether all of it went well."""
-
-    items: list[pytest.Item]
-    begun: list[pytest.Collector]
-    collected: dict[str, bool]
-
-
-class Collected(msgspec.Struct):
-    """What was collected: the tests of each module, run or not, and the modules of which nothing was left out.
-
-    A module may be collected for its tests alone, for its doctests alone, or for both.
-    """
-
-    tests: dict[str, set[str]] = {}
-    modules: set[str] = set()
-    doctests: set[str] = set()
-
-    def lacks(self, module: str, test: str) -> bool:
-        """Whether a test is certainly not there any more."""
-        whole = self.doctests if test.startswith(_DOCTEST) else self.modules
-        return module in whole and test not in self.tests.get(module, ())
 
 
 class GoldenSession:
@@ -74,7 +50,7 @@ class GoldenSession:
         self._report: str | None = config.getoption("golden_report")
         self._terms: Terms | GoldenError | None = None
         self._collected: Collected | None = None
-        self._told: dict[tuple[str, str], Told] = {}
+        self._tally = Tally()
         self._owners: dict[tuple[str, str], list[str]] | None = None
         self._lines: list[str] = []
         self._unused: list[str] = []
@@ -102,8 +78,8 @@ class GoldenSession:
             return factory.mktemp("golden")
 
         try:
-            _check_markers(item)
-            golden = Golden(self.terms, *self._place(item), _volatile(item), folder)
+            check_markers(item)
+            golden = Golden(self.terms, *self._place(item), volatile_places(item), folder)
             item.stash[_GOLDEN] = golden
             golden.open()
         except GoldenError as error:
@@ -126,7 +102,7 @@ class GoldenSession:
             golden.told.passed = good and golden.told.passed is not False
         if golden is not None and report.when == "teardown":
             golden.told.passed = bool(golden.told.passed and report.passed)
-            setattr(report, _TOLD, msgspec.json.encode(golden.told).decode())
+            setattr(report, TOLD, msgspec.json.encode(golden.told).decode())
             del item.stash[_GOLDEN]
         return report
 
@@ -139,7 +115,7 @@ class GoldenSession:
                 folder = str(self._config.getini("golden_dir") or "")
                 place = Path(self._rootdir, folder) if folder else Path(project.directory, "pytest")
                 shelf = Shelf(project.store(str(place)))
-                self._terms = Terms(project.root, project, shelf, self._updating, reporting=self._report is not None)
+                self._terms = Terms(project, shelf, self._updating, reporting=self._report is not None)
             except GoldenError as error:
                 self._terms = error
         if isinstance(self._terms, GoldenError):
@@ -150,18 +126,18 @@ class GoldenSession:
     def _root(self) -> str:
         """What modules are relative to: the project's, for other rootdirs may lie in it."""
         try:
-            return self.terms.root
+            return self.terms.project.root
         except GoldenError:
             return self._rootdir
 
     def _place(self, item: pytest.Item) -> tuple[str, str]:
         """Return the path of a test's module, and its name there; two tests of one name are refused."""
-        place = _place_of(item, self._root)
+        place = place_of(item, self._root)
         if self._owners is None:
             self._owners = {}
             for other in item.session.items:
-                if _mark(other, "name"):
-                    self._owners.setdefault(_place_of(other, self._root), []).append(other.nodeid)
+                if given_name(other) is not None:
+                    self._owners.setdefault(place_of(other, self._root), []).append(other.nodeid)
         owners = {*self._owners.get(place, ()), item.nodeid}
         if len(owners) > 1:
             pytest.fail(
@@ -174,9 +150,8 @@ class GoldenSession:
     # Where pytest was started.
 
     def hear(self, told: str) -> None:
-        """Take in what a test asked; of one that is run again the last counts."""
-        found = msgspec.json.decode(told, type=Told)
-        self._told[found.run_id, found.test] = found
+        """Take in what a test asked."""
+        self._tally.add(msgspec.json.decode(told, type=Told))
 
     def hear_collected(self, told: str) -> None:
         """Take in what a worker has collected; all collect the same."""
@@ -187,7 +162,7 @@ class GoldenSession:
         """Write, look for what nothing uses, report; in a worker tell what was collected."""
         if self._worker:
             output: dict[str, str] = self._config.workeroutput  # type: ignore[attr-defined]  # of xdist
-            output[_TOLD] = msgspec.json.encode(self._collect()).decode()
+            output[TOLD] = msgspec.json.encode(self._collect()).decode()
             return
         if self._collected is None and not self._workers:
             self._collected = self._collect()
@@ -223,96 +198,27 @@ class GoldenSession:
         return bool(getattr(self._config.option, "dist", "no") != "no")
 
     def _collect(self) -> Collected:
-        root = self._root
-        found = Collected()
-        for item in self._noted.items:
-            module, test = _place_of(item, root)
-            found.tests.setdefault(module, set()).add(test)
         # What failed last is chosen within modules, without a word.
-        begun = () if getattr(self._config.option, "lf", False) else self._noted.begun
-        for file in begun:
-            # Of a module that is named with a test, the others are left out, and no report is made of it.
-            if self._noted.collected.get(file.nodeid):
-                whole = found.doctests if type(file).__name__.startswith("Doctest") else found.modules
-                whole.add(_within(str(file.path), root))
-        return found
+        return collected_of(self._noted, self._root, partly=bool(getattr(self._config.option, "lf", False)))
 
     def _find_unused(self) -> dict[str, tuple[Leaf, list[str]]]:
-        """Return by run id what is kept and what of it no test asks for, as far as that is certain."""
-        shelf, collected = self.terms.shelf, self._collected or Collected()
-        asked: dict[str, set[str]] = {}
-        passed: dict[str, set[str]] = {}
-        for told in self._told.values():
-            asked.setdefault(told.module, set()).update(seen.name for seen in told.seen)
-            if told.passed:
-                passed.setdefault(told.module, set()).add(told.test)
-        known = {run_id_of(module, CHECKS) for module in {*collected.tests, *collected.modules, *collected.doctests}}
-        found: dict[str, tuple[Leaf, list[str]]] = {}
-        for run_id in shelf.run_ids():
-            if run_id not in known and not self._covers_all:
-                continue
-            if any(told.refusal for told in self._told.values() if told.run_id == run_id):
-                continue
-            try:
-                leaf = shelf.leaf(run_id)
-            except NoValuesError:
-                continue
-            if leaf is None:
-                continue
-            module = leaf.module
-            if not Path(self._root, module).exists():
-                names = list(leaf.kept) if self._covers(module) else []
-            elif leaf.kind != CHECKS:
-                names = []
-            else:
-                names = [
-                    name
-                    for name, kept in leaf.kept.items()
-                    if name not in asked.get(module, ())
-                    and (kept.test in passed.get(module, ()) or collected.lacks(module, kept.test))
-                ]
-            if names:
-                found[run_id] = (leaf, names)
-        return found
-
-    @property
-    def _covers_all(self) -> bool:
-        return any("::" not in arg and Path(self._cwd, arg).is_dir() for arg in self._config.args)
-
-    def _covers(self, module: str) -> bool:
-        """Whether a module that is gone lies where tests were looked for."""
-        place = Path(self._root, module)
-        return any("::" not in arg and place.is_relative_to(Path(self._cwd, arg)) for arg in self._config.args)
+        # Of a module that is gone nothing is known where nobody looked for it.
+        searched = [place for arg in self._config.args if "::" not in arg and (place := Path(self._cwd, arg)).is_dir()]
+        return self._tally.unused(self.terms.shelf, self._collected or Collected(), self._root, searched)
 
     def _write(self, unused: dict[str, tuple[Leaf, list[str]]]) -> bool:
         """Keep what tests that passed came to, remove what is unused; whether all of it could be written."""
-        values: dict[str, dict[str, Value]] = {}
-        modules: dict[str, tuple[str, str]] = {run_id: (leaf.module, leaf.kind) for run_id, (leaf, _) in unused.items()}
-        fresh: dict[str, list[Seen]] = {}
-        held = 0
-        for told in self._told.values():
-            new = [seen for seen in told.seen if seen.data is not None]
-            held += 0 if told.passed else len(new)
-            for seen in new if told.passed else ():
-                modules[told.run_id] = (told.module, CHECKS)
-                fresh.setdefault(told.run_id, []).append(seen)
-                value = Value(seen.data or "", told.test, seen.volatile)
-                values.setdefault(told.run_id, {})[seen.name] = value
         good = True
-        for run_id, (module, kind) in sorted(modules.items()):
-            gone = unused[run_id][1] if run_id in unused else []
+        for run_id, change in sorted(self._tally.changes(unused).items()):
+            said = str(change)
             try:
-                self.terms.shelf.rewrite(run_id, module, kind, values.get(run_id, {}), gone)
+                self.terms.shelf.rewrite(run_id, change.module, change.kind, change.values, change.gone)
             except GoldenError as error:
                 good = False
-                self._lines.append(f"{spelt_out(module)}: not written: {_said(error)}")
-                continue
-            states = [seen.state for seen in fresh.get(run_id, [])]
-            counts = {"new": states.count("new"), "changed": states.count("differs"), "removed": len(gone)}
-            said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-            self._lines.append(f"{spelt_out(module)}: {said}")
-        if held:
-            self._lines.append(f"{counted(held, 'value')} of tests that did not pass not kept")
+                said = f"not written: {_said(error)}"
+            self._lines.append(f"{spelt_out(change.module)}: {said}")
+        if self._tally.held:
+            self._lines.append(f"{counted(self._tally.held, 'value')} of tests that did not pass not kept")
         return good
 
     def _say_unused(self) -> None:
@@ -329,7 +235,7 @@ class GoldenSession:
             Finding("unused", f"no test asks for {name}", "pytest --golden-update removes it", DIFFERS)
             for name in (self._unused if strict else ())
         ]
-        judgements = list(self._judgements())
+        judgements = list(self._tally.judgements(self.terms.shelf, self._root))
         summary = summed_up(
             judgements,
             version=VERSION,
@@ -346,94 +252,6 @@ class GoldenSession:
             self._lines.append(f"the report {self._report} cannot be written: {error.strerror}")
             return False
         return True
-
-    def _judgements(self) -> Iterator[Judgement]:
-        """Give one judgement a module with golden values, then those on recordings that tests have replayed."""
-        by_run: dict[str, list[Told]] = {}
-        for told in self._told.values():
-            by_run.setdefault(told.run_id, []).append(told)
-        for run_id, tolds in sorted(by_run.items()):
-            if any(told.seen or told.refusal for told in tolds):
-                yield self._judged(run_id, tolds)
-        for told in self._told.values():
-            yield from told.judgements
-
-    def _judged(self, run_id: str, tolds: list[Told]) -> Judgement:
-        shelf = self.terms.shelf
-        path = os.path.relpath(shelf.store.file(run_id).place, self._root)
-        refusal = next((told.refusal for told in tolds if told.refusal), None)
-        if refusal is not None:
-            word: Any = refusal[0]
-            return Judgement(
-                run_id=run_id, path=path, verdict=word, code=code_of(word), problem=refusal[1], hint=refusal[2]
-            )
-        seen = {one.name: one for told in tolds for one in told.seen}
-        leaf = shelf.leaf(run_id)
-        names = list(dict.fromkeys([*(leaf.kept if leaf else ()), *seen]))
-        wrong = next((one for one in seen.values() if one.divergence is not None), None)
-        found: Divergence | None = wrong.divergence if wrong else None
-        return Judgement(
-            run_id=run_id,
-            path=path,
-            verdict="diverged" if found else "matched",
-            code=code_of("diverged" if found else "matched"),
-            kind=kind_of(found) if found else None,
-            spec_id=CHECKS,
-            steps_recorded=len(leaf.kept) if leaf else 0,
-            steps_compared=sum(one.state == "same" for one in seen.values()),
-            divergence=found,
-            differences=wrong.differences if wrong else (),
-            more=wrong.more if wrong else 0,
-            hint="look at the code; if it is meant, `pytest --golden-update` keeps the new value" if found else None,
-            steps=tuple(StepMark(name, n, _state(seen.get(name))) for n, name in enumerate(names)),
-        )
-
-
-def _state(seen: Seen | None) -> State:
-    if seen is None:
-        return "not reached"
-    return "diverged" if seen.divergence is not None else "compared"
-
-
-def _place_of(item: pytest.Item, root: str) -> tuple[str, str]:
-    """Return the path of a test's module relative to the root, and its name there, which no scheduler changes."""
-    chain = item.listchain()
-    below = [node.name for node in chain if isinstance(node, pytest.Class)]
-    name = _mark(item, "name")
-    if isinstance(item, pytest.DoctestItem):
-        own = f"{_DOCTEST}{item.name}"
-    else:
-        own = item.name if name is None else f"{name}{item.name[item.name.index('[') :] if '[' in item.name else ''}"
-    return _within(str(item.path), root), "::".join([*below, own] if name is None else [own])
-
-
-def _within(path: str, root: str) -> str:
-    return Path(os.path.relpath(path, root)).as_posix()
-
-
-def _mark(item: pytest.Item, name: str) -> Any:
-    """Return what the closest marker says, None where it says nothing."""
-    given = (mark.kwargs[name] for mark in item.iter_markers("golden") if name in mark.kwargs)
-    return next(given, None)
-
-
-def _check_markers(item: pytest.Item) -> None:
-    """Refuse a marker that says what would have no effect; raises UsageError."""
-    for mark in item.iter_markers("golden"):
-        odd = [*map(repr, mark.args), *sorted(mark.kwargs.keys() - {"name", "volatile"})]
-        if odd:
-            raise UsageError(
-                f"the marker golden takes name and volatile, not {', '.join(odd)}",
-                hint='write @pytest.mark.golden(name="…", volatile=["…"])',
-            )
-        if mark.kwargs.get("name") is not None:
-            checked_name(mark.kwargs["name"])
-
-
-def _volatile(item: pytest.Item) -> list[str]:
-    """Return the volatile places of all markers of a test."""
-    given = [mark.kwargs.get("volatile", ()) for mark in item.iter_markers("golden")]
-    return list(dict.fromkeys(place for places in given for place in listed(places)))
 
 
 def _said(error: GoldenError) -> str:
