@@ -24,13 +24,14 @@ from replay.checks import Golden, Terms
 from replay.judgement import DIFFERS, Finding, summed_up
 from replay.project import Project
 from replay.pytest_items import Noted, check_markers, collected_of, given_name, place_of, volatile_places
-from replay.pytest_plugin import TOLD
 from replay.report.words import counted
 from replay.shelf import Leaf, Shelf
 from replay.tally import Collected, Tally
 from replay.told import Told
 
 _GOLDEN = pytest.StashKey[Golden]()
+# As the plugin calls it, which cannot be imported by what it imports.
+_TOLD = "golden_told"
 _REPORTS = {".html": ("html", "html_page"), ".xml": ("junit", "junit_xml")}
 # Ended by somebody, or by an error: what was not asked for may have been about to be.
 _BROKEN_OFF = frozenset({pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR})
@@ -102,7 +103,7 @@ class GoldenSession:
             golden.told.passed = good and golden.told.passed is not False
         if golden is not None and report.when == "teardown":
             golden.told.passed = bool(golden.told.passed and report.passed)
-            setattr(report, TOLD, msgspec.json.encode(golden.told).decode())
+            setattr(report, _TOLD, msgspec.json.encode(golden.told).decode())
             del item.stash[_GOLDEN]
         return report
 
@@ -162,7 +163,7 @@ class GoldenSession:
         """Write, look for what nothing uses, report; in a worker tell what was collected."""
         if self._worker:
             output: dict[str, str] = self._config.workeroutput  # type: ignore[attr-defined]  # of xdist
-            output[TOLD] = msgspec.json.encode(self._collect()).decode()
+            output[_TOLD] = msgspec.json.encode(self._collect()).decode()
             return
         if self._collected is None and not self._workers:
             self._collected = self._collect()

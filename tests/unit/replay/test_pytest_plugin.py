@@ -80,6 +80,7 @@ def test_a_value_without_a_golden_fails_until_it_is_kept(project: Project) -> No
         [
             '>       golden.check({"rows": [[]1, 2]})',
             "E       AssertionError: no golden value is kept for test_one of test_a.py",
+            'E         actual    {"rows":[[]1,2]}',
             "E       hint: `pytest --golden-update` keeps this one; look at it before you commit it",
         ]
     )  # fmt: skip
@@ -681,6 +682,7 @@ def test_a_recording_is_made_and_replayed_and_the_first_divergence_fails(project
             'E         expected  "helloYOU"',
             'E         actual    "byeYOU"',
             "E         at        *agent.py:*",
+            "E       hint: look at its skill; if it is meant, update the recording, else undo it",
         ]
     )
     result.stdout.fnmatch_lines(["E       AssertionError: no recording no-such-run in *"])
