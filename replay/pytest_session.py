@@ -21,12 +21,12 @@ from golden.spelling import spelt_out
 from golden.version import VERSION
 from golden.whereabouts import is_automatic
 from replay.checks import Golden, Terms
-from replay.judgement import DIFFERS, Finding, summed_up
+from replay.judgement import DIFFERS, Finding, Judgement, code_of, summed_up
 from replay.project import Project
 from replay.pytest_items import Noted, check_markers, collected_of, given_name, place_of, volatile_places
 from replay.report.words import counted
-from replay.shelf import Leaf, Shelf
-from replay.tally import Collected, Tally
+from replay.shelf import Shelf
+from replay.tally import Collected, Tally, Unused
 from replay.told import Told
 
 _GOLDEN = pytest.StashKey[Golden]()
@@ -54,7 +54,9 @@ class GoldenSession:
         self._tally = Tally()
         self._owners: dict[tuple[str, str], list[str]] | None = None
         self._lines: list[str] = []
-        self._unused: list[str] = []
+        self._findings: list[Finding] = []
+        self._warnings: list[str] = []
+        self._failed = False
 
     def check_options(self) -> None:
         """Refuse options that cannot be followed; raises pytest.UsageError."""
@@ -168,21 +170,17 @@ class GoldenSession:
         if self._collected is None and not self._workers:
             self._collected = self._collect()
         whole = exitstatus not in _BROKEN_OFF and not self._config.getoption("collectonly")
-        failed = False
+        unused: Unused = {}
         try:
             unused = self._find_unused() if whole and self._collected is not None else {}
         except GoldenError as error:
-            unused, failed = {}, True
-            self._lines += _said(error).splitlines()
+            self._fail(error)
         if self._updating:
-            failed |= not self._write(unused)
-        elif unused:
-            self._unused = [f"{leaf.module}: {name}" for leaf, names in unused.values() for name in names]
-            self._say_unused()
-        strict = bool(self._config.getoption("golden_strict"))
-        failed |= strict and bool(self._unused)
-        failed |= not self._write_report(strict=strict)
-        if failed and session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
+            self._write(unused)
+        else:
+            self._say_unused([f"{leaf.module}: {name}" for leaf, names in unused.values() for name in names])
+        self._write_report()
+        if self._failed and session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if isinstance(self._terms, Terms):
             self._terms.shelf.close()
@@ -202,57 +200,72 @@ class GoldenSession:
         # What failed last is chosen within modules, without a word.
         return collected_of(self._noted, self._root, partly=bool(getattr(self._config.option, "lf", False)))
 
-    def _find_unused(self) -> dict[str, tuple[Leaf, list[str]]]:
+    def _find_unused(self) -> Unused:
         # Of a module that is gone nothing is known where nobody looked for it.
         searched = [place for arg in self._config.args if "::" not in arg and (place := Path(self._cwd, arg)).is_dir()]
         return self._tally.unused(self.terms.shelf, self._collected or Collected(), self._root, searched)
 
-    def _write(self, unused: dict[str, tuple[Leaf, list[str]]]) -> bool:
-        """Keep what tests that passed came to, remove what is unused; whether all of it could be written."""
-        good = True
+    def _write(self, unused: Unused) -> None:
+        """Keep what tests that passed came to, remove what is unused."""
         for run_id, change in sorted(self._tally.changes(unused).items()):
             said = str(change)
             try:
                 self.terms.shelf.rewrite(run_id, change.module, change.kind, change.values, change.gone)
             except GoldenError as error:
-                good = False
+                self._failed = True
                 said = f"not written: {_said(error)}"
             self._lines.append(f"{spelt_out(change.module)}: {said}")
         if self._tally.held:
             self._lines.append(f"{counted(self._tally.held, 'value')} of tests that did not pass not kept")
-        return good
 
-    def _say_unused(self) -> None:
-        self._lines.append(f"{counted(len(self._unused), 'golden value')} kept that nothing uses:")
-        self._lines += [f"  {spelt_out(name)}" for name in self._unused[:_NAMED]]
-        if len(self._unused) > _NAMED:
-            self._lines.append(f"  and {len(self._unused) - _NAMED:,} more")
+    def _say_unused(self, names: list[str]) -> None:
+        if not names:
+            return
+        self._lines.append(f"{counted(len(names), 'golden value')} kept that nothing uses:")
+        self._lines += [f"  {spelt_out(name)}" for name in names[:_NAMED]]
+        if len(names) > _NAMED:
+            self._lines.append(f"  and {len(names) - _NAMED:,} more")
         self._lines.append("hint: `pytest --golden-update` removes them")
+        said = [f"no test asks for {name}" for name in names]
+        if self._config.getoption("golden_strict"):
+            self._failed = True
+            self._findings += [Finding("unused", one, "pytest --golden-update removes it", DIFFERS) for one in said]
+        else:
+            self._warnings += said
 
-    def _write_report(self, *, strict: bool) -> bool:
+    def _write_report(self) -> None:
         if self._report is None:
-            return True
-        findings = [
-            Finding("unused", f"no test asks for {name}", "pytest --golden-update removes it", DIFFERS)
-            for name in (self._unused if strict else ())
-        ]
-        judgements = list(self._tally.judgements(self.terms.shelf, self._root))
+            return
+        judgements: list[Judgement] = []
+        try:
+            judgements += self._tally.judgements(self.terms.shelf, self._root)
+        except GoldenError as error:
+            self._fail(error)
         summary = summed_up(
             judgements,
             version=VERSION,
             python=platform.python_version(),
             when=timestamp(),
-            findings=findings,
-            warnings=() if strict else tuple(f"no test asks for {name}" for name in self._unused),
+            findings=self._findings,
+            warnings=tuple(self._warnings),
         )
         module, function = _REPORTS[Path(self._report).suffix]
         text = getattr(import_module(f"replay.report.{module}"), function)(summary, judgements)
         try:
             Path(self._cwd, self._report).write_text(text, "utf-8")
         except OSError as error:
-            self._lines.append(f"the report {self._report} cannot be written: {error.strerror}")
-            return False
-        return True
+            self._failed = True
+            self._lines.append(f"golden: the report {self._report} cannot be written: {error.strerror}")
+            self._lines.append("hint: make its folder, or give it another name")
+
+    def _fail(self, error: GoldenError) -> None:
+        """Take note of what keeps values from being judged, once."""
+        self._failed = True
+        verdict: Any = getattr(error, "verdict", None) or "refused"
+        finding = Finding(verdict, error.problem, error.hint, code_of(verdict))
+        if finding not in self._findings:
+            self._findings.append(finding)
+            self._lines += _said(error).splitlines()
 
 
 def _said(error: GoldenError) -> str:

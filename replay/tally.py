@@ -6,7 +6,7 @@ Knows no test runner, and writes nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from replay.judgement import Judgement, State, StepMark, code_of, kind_of
 from replay.shelf import CHECKS, Leaf, NoValuesError, Shelf, Value, run_id_of
 from replay.told import Seen, Told
 
+# By run id: what is kept, and the names of those values in it that no test asks for any more.
+Unused = dict[str, tuple[Leaf, list[str]]]
 # Before the name of a doctest: a function of the same module may be called like it.
 DOCTEST = "doctest:"
 
@@ -67,10 +69,8 @@ class Tally:
         """Take in what a test asked; of one that is run again the last counts."""
         self._told[told.run_id, told.test] = told
 
-    def unused(
-        self, shelf: Shelf, collected: Collected, root: str, searched: Collection[Path]
-    ) -> dict[str, tuple[Leaf, list[str]]]:
-        """Return by run id what is kept and what of it no test asks for, as far as that is certain.
+    def unused(self, shelf: Shelf, collected: Collected, root: str, searched: Collection[Path]) -> Unused:
+        """Return what no test asks for, as far as that is certain.
 
         `searched` are the folders in which tests were looked for: a module that is gone may have been there.
 
@@ -85,7 +85,7 @@ class Tally:
                 passed.setdefault(told.module, set()).add(told.test)
         known = {run_id_of(module, CHECKS) for module in {*collected.tests, *collected.modules, *collected.doctests}}
         refused = {told.run_id for told in self._told.values() if told.refusal}
-        found: dict[str, tuple[Leaf, list[str]]] = {}
+        found: Unused = {}
         for run_id in shelf.run_ids():
             if run_id in refused or not (searched or run_id in known):
                 continue
@@ -107,7 +107,7 @@ class Tally:
                 found[run_id] = (leaf, names)
         return found
 
-    def changes(self, unused: Mapping[str, tuple[Leaf, list[str]]]) -> dict[str, Change]:
+    def changes(self, unused: Unused) -> dict[str, Change]:
         """Return by run id what is to be written: the values of tests that passed, without unused ones."""
         found = {run_id: Change(leaf.module, leaf.kind, gone=names) for run_id, (leaf, names) in unused.items()}
         self.held = 0

@@ -731,6 +731,26 @@ def test_reports_hold_what_tests_found(project: Project) -> None:
     result.stderr.fnmatch_lines(["ERROR: --golden-report: report.txt is no kind of report", "hint: *"])
 
 
+@pytest.mark.parametrize("args", [(), ("--golden-strict",), ("--golden-update",), ("--golden-report", "r.xml")])
+def test_a_configuration_that_cannot_be_used_is_said_and_is_in_the_report(
+    project: Project, args: tuple[str, ...]
+) -> None:
+    (project.here / "golden.toml").write_text("dir = 5\n")
+    project.write(test_a=TWO)
+    result = project.run(*args, errors=2)
+    result.stdout.fnmatch_lines(["*= golden values =*", "golden: golden.toml: dir must be text", "hint: correct it"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+    if "r.xml" in args:
+        assert "golden.toml: dir must be text" in (project.here / "r.xml").read_text()
+
+
+def test_a_report_that_cannot_be_written_fails_and_says_what_to_do(project: Project) -> None:
+    project.write(test_a="def test_a(golden):\n    pass\n")
+    result = project.run("--golden-report", "nowhere/r.xml", passed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["golden: the report nowhere/r.xml cannot be written: *", "hint: *"])
+
+
 def test_help_and_markers_speak_of_it(project: Project) -> None:
     project.run("--help").stdout.fnmatch_lines(["golden values:", "*--golden-update*", "*golden_dir*"])
     project.run("--markers").stdout.fnmatch_lines(["@pytest.mark.golden(*"])
