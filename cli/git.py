@@ -17,7 +17,7 @@ from cli.command import Family, Session
 from cli.readable import readable_line
 from cli.render import dim, error_lines, mark, safe
 from golden.errors import FormatError, StoreError, UsageError
-from golden.event import FORMAT
+from golden.event import FORMAT, MAX_HEADER, RunStart, parse_event
 from golden.keyfile import edit, read_text
 from golden.ledger import LEDGER
 from golden.repository import Repository
@@ -29,6 +29,8 @@ _KEPT_WHOLE = "-text -merge"
 ATTRIBUTES = f"*{SUFFIX}* {_KEPT_WHOLE} diff=golden"
 # Of one clone alone, like the driver that it names: without that git would merge the lines as text.
 _DRIVEN = f"*{SUFFIX}* merge=golden"
+# The spec says that values are a test module's (`replay.shelf`, which takes long to import), and of whose.
+_KEPT_BY_TESTS = {"pytest": "--golden-update", "syrupy": "--snapshot-update"}
 # What a pattern would take for more than itself, or for its end.
 _ODD = re.compile(r"[^\w./-]", re.ASCII)
 
@@ -115,6 +117,11 @@ def _advice(ours: str, theirs: str, path: str) -> tuple[str, str] | None:
         problem = f"two branches wrote to {path}, and no ledger can have the lines of both: ours is kept"
         hint = "`golden verify` says what is unlisted now: record that anew, here; where git keeps the recordings,"
         hint += f" {folder or '.'} needs no ledger (`ledger = false`)"
+    elif not name.endswith(SEAL_SUFFIX) and (found := _test_module(ours)):
+        module, option = found
+        problem = f"two branches changed the golden values of {module}: ours are kept, with their seal"
+        hint = f"`pytest {shlex.quote(module)} {option}` keeps what the merged code comes to,"
+        hint += f" `git checkout --theirs {both}` takes the other; then `git add {both}`"
     elif not name.endswith(SEAL_SUFFIX):
         problem = f"two branches changed the recording {run}: ours is kept, with its seal"
         hint = f"`golden update {run}` records it with the merged code, `git checkout --theirs {both}` takes the other;"
@@ -126,6 +133,19 @@ def _advice(ours: str, theirs: str, path: str) -> tuple[str, str] | None:
         # Its golden file says what there is to say.
         return None
     return problem, hint
+
+
+def _test_module(place: str) -> tuple[str, str] | None:
+    """Return the module whose golden values a file holds, and what of pytest's options writes them; None for others."""
+    try:
+        with open(place, "rb") as file:
+            start = parse_event(file.readline(MAX_HEADER).removesuffix(b"\n")).data
+    except (OSError, FormatError):
+        return None
+    if not isinstance(start, RunStart) or start.spec_id not in _KEPT_BY_TESTS:
+        return None
+    skill = start.environment.skills.get(f"{start.spec_id}.values")
+    return (skill.module, _KEPT_BY_TESTS[start.spec_id]) if skill and skill.module else None
 
 
 def _of_one_recording(ours: str, theirs: str) -> bool:

@@ -1,4 +1,4 @@
-"""Checks: what a test asks of its golden values and recordings: the fixture `golden`.
+"""Checks: the fixture `golden`: what a test comes to is compared with what is kept, and what differs fails the test.
 
 Knows no test runner: what it finds is raised as AssertionError, and told as data for whoever sums up and writes.
 """
@@ -9,29 +9,27 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from golden.canonical import canonical_bytes, decode, sha256_hex
 from golden.errors import FormatError, GoldenError, LimitError, NotCanonicalError, UsageError
-from golden.keyring import HMAC_SHA256, Keyring, new_secret
 from golden.recording import Recording
 from golden.spelling import spelt_out
-from golden.store import GoldenFile, Store, locate
 from golden.values import value_differences
 from golden.volatile import Volatile
 from replay.divergence import Divergence
 from replay.excerpt import excerpts, short
-from replay.judgement import DIFFERS, Difference, Judgement, kind_of
+from replay.judgement import DIFFERS, Judgement, kind_of
 from replay.project import Project
-from replay.report.words import counted, headline, short_json, sides
+from replay.report.words import counted, short_json, sides
 from replay.shelf import CHECKS, Shelf, checked_size, run_id_of, stripped, volatile_of
-from replay.skill import SkillRegistry, load_skills
 from replay.spec import Spec
+from replay.told import Seen, Told
+from replay.trials import Skills, Trials, lines_of
 from replay.typed import as_json
 
 if TYPE_CHECKING:
@@ -41,48 +39,16 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _SHOWN = 9
 
 
-class Seen(msgspec.Struct, omit_defaults=True):
-    """One check: the name of its value, what came of it, and what there is to be kept (`data`, canonical) if asked to.
-
-    `same` is kept as it is, `new` is not there, `differs` is another.
-    """
-
-    name: str
-    state: Literal["same", "new", "differs"]
-    data: str | None = None
-    volatile: tuple[str, ...] = ()
-    divergence: Divergence | None = None
-    differences: tuple[Difference, ...] = ()
-    more: int = 0
-
-
-class Told(msgspec.Struct, omit_defaults=True):
-    """What one test asked: of the values of its module (`seen`), and of recordings.
-
-    `refusal` is the verdict, problem and hint where the values do not verify; `passed` whether the whole test did.
-    """
-
-    run_id: str
-    module: str
-    test: str
-    passed: bool = False
-    seen: list[Seen] = []
-    judgements: list[Judgement] = []
-    refusal: tuple[str, str, str] | None = None
-
-
 class Terms(msgspec.Struct, frozen=True):
     """What all tests of a session have in common.
 
     Attributes:
-        root: what modules and paths are relative to, absolute.
-        project: the project's golden directory, keys and skills.
+        project: the project's golden directory, keys and skills; what modules and paths are relative to.
         shelf: the values.
         updating: whether values are written instead of being compared.
         reporting: whether judgements on replayed recordings are wanted.
     """
 
-    root: str
     project: Project
     shelf: Shelf
     updating: bool = False
@@ -94,7 +60,7 @@ class Golden:
 
     Args:
         terms: what it has in common with others.
-        module: its path, relative to `root`, with slashes.
+        module: its path, relative to the project, with slashes.
         test: its name within the module, with classes and parameters.
         volatile: JSON Pointers below each value: places that may differ.
         folder: makes an empty folder.
@@ -107,10 +73,9 @@ class Golden:
         self._terms = terms
         self._volatile = tuple(volatile)
         self._dead = set(self._volatile)
-        self._folder = folder
+        self._trials = Trials(terms.project, folder)
         self._count = 0
         self._names: set[str] = set()
-        self._recordings: list[Recording] = []
 
     def open(self) -> None:
         """Verify what there is of the module.
@@ -126,7 +91,7 @@ class Golden:
             self.told.refusal = (getattr(error, "verdict", None) or "unreadable", error.problem, error.hint)
             raise
 
-    def check(self, value: Any, name: str | None = None, *, volatile: Sequence[str] = ()) -> None:
+    def check(self, value: Any, name: str | None = None, *, volatile: str | Sequence[str] = ()) -> None:
         """Assert that `value` is the golden one: JSON, a dataclass, or an object of attrs, msgspec or pydantic.
 
         Args:
@@ -139,7 +104,7 @@ class Golden:
         """
         __tracebackhide__ = True
         try:
-            wrong = self._checked(value, name, (*self._volatile, *volatile), sys._getframe(1))  # noqa: SLF001
+            wrong = self._checked(value, name, (*self._volatile, *listed(volatile)), sys._getframe(1))  # noqa: SLF001
         except GoldenError as error:
             wrong = _refused(error)
         if wrong is not None:
@@ -149,7 +114,7 @@ class Golden:
         self,
         run: str | os.PathLike[str] | Recording,
         *,
-        skills: SkillRegistry | str | Sequence[str] | None = None,
+        skills: Skills | None = None,
         function: Callable[..., Any] | None = None,
         spec: Spec | Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
@@ -169,8 +134,8 @@ class Golden:
         __tracebackhide__ = True
         wrong, answer = None, None
         try:
-            answer, judgement = self._replayed(run, function or self._registry(skills), spec, inputs)
-            wrong = None if judgement.verdict == "matched" else "\n".join(_lines_of(judgement))
+            answer, judgement = self._trials.replay(run, skills, function, spec, inputs, timeline=self._terms.reporting)
+            wrong = None if judgement.verdict == "matched" else "\n".join(lines_of(judgement))
             if self._terms.reporting:
                 self.told.judgements.append(judgement)
         except GoldenError as error:
@@ -182,7 +147,7 @@ class Golden:
     def record(
         self,
         spec: Spec | Mapping[str, Any] | Callable[..., Any],
-        skills: SkillRegistry | str | Sequence[str] | None = None,
+        skills: Skills | None = None,
         **choices: Any,
     ) -> Recording:
         """Record a run in a golden directory and with a key that are this test's alone, and return it, open.
@@ -197,15 +162,14 @@ class Golden:
         """
         __tracebackhide__ = True
         try:
-            return self._recorded(spec, skills, choices)
+            return self._trials.record(spec, skills, choices)
         except GoldenError as error:
             wrong = _refused(error)
         raise AssertionError(wrong)
 
     def close(self) -> str | None:
         """Close what was recorded; return what is wrong with the marker's rules, None where they are right."""
-        for recording in self._recordings:
-            recording.close()
+        self._trials.close()
         if not self._dead or not self.told.seen:
             return None
         dead = ", ".join(spelt_out(place) for place in sorted(self._dead))
@@ -234,6 +198,7 @@ class Golden:
             seen.divergence = short(seen.divergence)
             return (
                 f"no golden value is kept for {spelt_out(step_id)} of {spelt_out(told.module)}\n"
+                f"  actual    {spelt_out(short_json(decode(data)))}\n"
                 "hint: `pytest --golden-update` keeps this one; look at it before you commit it"
             )
         sides_ = shelf.value(told.run_id, step_id), decode(data)
@@ -254,12 +219,7 @@ class Golden:
         if name is None:
             self._count += 1
             return test if self._count == 1 else f"{test}#{self._count}"
-        if not _NAME.fullmatch(name):
-            raise UsageError(
-                f"{name!r} names no golden value",
-                hint="begin with a letter; use letters, digits, dot, dash, underscore",
-            )
-        if name in self._names:
+        if checked_name(name) in self._names:
             raise UsageError(f"two golden values of one test are called {name}", hint="give each a name of its own")
         self._names.add(name)
         return f"{test}#{name}"
@@ -276,7 +236,7 @@ class Golden:
         found = seen.divergence
         return Judgement(
             run_id=self.told.run_id,
-            path=self._shown(path),
+            path=self._terms.project.shown(path),
             verdict="diverged",
             code=DIFFERS,
             kind=kind_of(found) if found else None,
@@ -285,62 +245,22 @@ class Golden:
             more=seen.more,
         )
 
-    def _replayed(
-        self,
-        run: str | os.PathLike[str] | Recording,
-        code: Any,
-        spec: Spec | Mapping[str, Any] | None,
-        inputs: Mapping[str, Any] | None,
-    ) -> tuple[Replay, Judgement]:
-        # Half of what replaying needs, and tests that only check values need none of it.
-        judging, replayer = import_module("replay.judging"), import_module("replay.replayer")
-        recording, path = self._opened(run)
-        watch = judging.Watch()
-        try:
-            answer: Replay = replayer.replay(recording, code, spec, inputs=inputs, observer=watch)
-            judgement: Judgement = judging.judged(recording, answer, watch, path=path, timeline=self._terms.reporting)
-        finally:
-            if recording is not run:
-                recording.close()
-        if answer.dead and judgement.verdict == "matched":
-            problem = f"volatile paths that matched nothing: {', '.join(answer.dead)}"
-            hint = "correct or remove them, then record the run again"
-            judgement = msgspec.structs.replace(judgement, verdict="refused", code=4, problem=problem, hint=hint)
-        return answer, judgement
-
-    def _opened(self, run: str | os.PathLike[str] | Recording) -> tuple[Recording, str]:
-        if isinstance(run, Recording):
-            return run, run.run_id
-        store = self._terms.project.store()
-        text = os.fspath(run)
-        named = "/" in text or text.endswith(".jsonl")
-        file = GoldenFile.at(Path(self._terms.root, text)) if named else locate(text, store.folder)
-        return Recording.open(file, store.read().at(file.folder)), self._shown(file.place)
-
-    def _registry(self, skills: SkillRegistry | str | Sequence[str] | None) -> SkillRegistry:
-        if isinstance(skills, SkillRegistry):
-            return skills
-        names = self._terms.project.skills if skills is None else [skills] if isinstance(skills, str) else skills
-        root = self._terms.root
-        paths = [str(Path(root, name)) if name.partition(":")[0].endswith(".py") else name for name in names]
-        return load_skills(paths)
-
-    def _recorded(self, spec: Any, skills: Any, choices: dict[str, Any]) -> Recording:
-        keyring = Keyring(new_secret(HMAC_SHA256).removesuffix(b"\n"))
-        store = Store(self._folder(), keyring, durability="never", ledger=False)
-        registry = None if callable(spec) else self._registry(skills)
-        recording: Recording = import_module("replay.runner").record(
-            spec, registry, store=store, **{"seed": 0, **choices}
-        )
-        self._recordings.append(recording)
-        return recording
-
     def _place(self, frame: FrameType) -> str:
-        return f"{self._shown(frame.f_code.co_filename)}:{frame.f_lineno}"
+        return f"{self._terms.project.shown(frame.f_code.co_filename)}:{frame.f_lineno}"
 
-    def _shown(self, path: str) -> str:
-        relative = os.path.relpath(path, self._terms.root)
-        return path if relative.startswith("..") else relative
+
+def checked_name(name: Any) -> str:
+    """Return the name of a value or of a test's values; raises UsageError where it could be taken for another's."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} names no golden value", hint="begin with a letter; use letters, digits, dot, dash, underscore"
+        )
+    return name
+
+
+def listed(places: str | Sequence[str]) -> Sequence[str]:
+    """Return places where one may be given by itself."""
+    return [places] if isinstance(places, str) else places
 
 
 def _canonical(value: Any) -> bytes:
@@ -375,17 +295,3 @@ def _lines(found: Judgement, places: Sequence[tuple[Any, str, Any, Any]]) -> Ite
         yield f"  and at    {counted(len(places) - _SHOWN - 1, 'place')} more"
     yield spelt_out(f"  golden    {found.path}")
     yield "hint: if it is meant, `pytest --golden-update` keeps the new value"
-
-
-def _lines_of(found: Judgement) -> Iterator[str]:
-    """Give what a test says of a recording that did not replay."""
-    yield spelt_out(f"{found.run_id}: {headline(found)}")
-    for name, text in sides(found):
-        yield f"  {name:<9} {spelt_out(text)}"
-    if found.divergence is not None and found.divergence.location:
-        yield spelt_out(f"  at        {found.divergence.location}")
-    if found.failure is not None:
-        yield spelt_out(f"  {found.failure.type}: {found.failure.message}")
-    yield from (spelt_out(f"  note: {note}") for note in found.notes)
-    if found.hint:
-        yield f"hint: {spelt_out(found.hint)}"

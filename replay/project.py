@@ -47,7 +47,16 @@ class Project:
         names = [given] if isinstance(given, str) else given
         if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
             raise self._wrong("skills", "text or a list of texts")
-        return [str(Path(self.root, name)) if name.partition(":")[0].endswith(".py") else name for name in names]
+        return [self.skill_place(name) for name in names]
+
+    def skill_place(self, name: str) -> str:
+        """Return where skills are loaded from, a path absolute, the name of a module as it is."""
+        return str(Path(self.root, name)) if name.partition(":")[0].endswith(".py") else name
+
+    def shown(self, path: str) -> str:
+        """Return a path as the project's people know it: relative to its root, if it lies below it."""
+        relative = os.path.relpath(path, self.root)
+        return path if relative.startswith("..") else relative
 
     def store(self, folder: str | None = None) -> Store:
         """Return a golden directory, by default the project's, with the keys at hand.

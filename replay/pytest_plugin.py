@@ -50,8 +50,9 @@ class GoldenPlugin:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._session: GoldenSession | None = None
-        self.deselected: list[pytest.Item] = []
-        self.collected: set[str] = set()
+        self.items: list[pytest.Item] = []
+        self.begun: list[pytest.Collector] = []
+        self.collected: dict[str, bool] = {}
 
     @property
     def session(self) -> GoldenSession:
@@ -63,14 +64,18 @@ class GoldenPlugin:
             self._session = session
         return self._session
 
-    def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        """Take note of tests that are there and will not be run."""
-        self.deselected.extend(items)
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Take note of a test that is there, whether it will be run or not: what leaves tests out need not say so."""
+        self.items.append(item)
+
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        """Take note of what is about to be collected; one file may be so twice, for its tests and for its doctests."""
+        if isinstance(collector, pytest.File):
+            self.begun.append(collector)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Take note of modules that were collected whole."""
-        if report.passed:
-            self.collected.add(report.nodeid)
+        """Take note of files that were collected whole, of which nothing failed."""
+        self.collected[report.nodeid] = report.passed and self.collected.get(report.nodeid, True)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Hear what a test came to, be it in a worker of xdist."""

@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +78,30 @@ class _Line(msgspec.Struct, frozen=True):
 _decode_line = msgspec.json.Decoder(_Line).decode
 
 
+class NoValuesError(UsageError):
+    """A recording lies where golden values are kept, and is none of them."""
+
+
 class Leaf:
     """The values of one module, all of which verified when it was made: `kept` by name, in the order of their names.
 
-    `path` is that of the golden file, `module` the module's.
+    `path` is that of the golden file, `module` the module's, `kind` who compares them.
+
+    Raises:
+        NoValuesError: the recording is of something else.
     """
 
     def __init__(self, recording: Recording, path: str) -> None:
         start = recording.start
         self.path = path
-        self.kind = start.spec_id
-        self.module: str = decode(start.inputs).get("module", "")
+        kind = next((kind for kind in (CHECKS, SNAPSHOTS) if start.spec_hash == _spec(kind).hash), None)
+        if kind is None:
+            raise NoValuesError(
+                f"{recording.run_id} is the recording of a workflow, and holds no golden values",
+                hint="keep recordings and golden values in two directories (golden_dir)",
+            )
+        self.kind = kind
+        self.module: str = decode(start.inputs)["module"]
         self.sha256 = recording.statement.sha256
         self.kept: dict[str, Kept] = {}
         at = 0
@@ -115,6 +129,7 @@ class Shelf:
 
         Raises:
             TamperedError, KeyringError, StoreError: they do not verify.
+            NoValuesError: it is another recording.
         """
         if run_id not in self._leaves:
             self._leaves[run_id] = self._read(run_id)
@@ -262,6 +277,11 @@ def _step_at(recording: Recording, kept: Kept) -> StepData:
     return data
 
 
+@cache
+def _spec(kind: str) -> Spec:
+    return Spec({"id": kind, "steps": [{"id": "values", "skill_id": f"{kind}.values"}]})
+
+
 def _events(
     module: str,
     kind: str,
@@ -270,7 +290,7 @@ def _events(
     there: Mapping[str, Kept],
     recording: Recording | None,
 ) -> Iterator[Data]:
-    spec = Spec({"id": kind, "steps": [{"id": "values", "skill_id": f"{kind}.values"}]})
+    spec = _spec(kind)
     # Whoever tries to replay it is told where the values come from.
     skills = {f"{kind}.values": RecordedSkill(code_hash=None, module=module, version="1")}
     budget = Ceilings().budget(None).snapshot()

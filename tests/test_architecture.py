@@ -27,7 +27,7 @@ HOMES = {  # what a module can do: the only modules that may
     "markupsafe": r"replay\.report\.html$",
     "os.environ": r"cli\.settings$|replay\.(patches|pytest_session|syrupy_extension)$",  # watched by the first
     "print": r"cli\.",
-    "pytest": r"replay\.(pytest_plugin|pytest_session|syrupy_extension)$",
+    "pytest": r"replay\.(pytest_items|pytest_plugin|pytest_session|syrupy_extension)$",
     "psycopg": r"replay\.checkpoints\.server$",
     "psycopg_pool": r"replay\.checkpoints\.server$",
     "random": r"replay\.(retry|context|patches)$",

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,14 @@ def git(shell: Shell, *argv: str, code: int = 0) -> str:
     )
     assert done.returncode == code, done
     return done.stdout
+
+
+def pytest_of(shell: Shell, *argv: str) -> None:
+    """Run the repository's own tests, which pass."""
+    environ = {name: value for name, value in shell.environ.items() if not name.startswith("PYTEST")}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *argv]
+    done = subprocess.run(command, cwd=shell.here, env=environ, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done
 
 
 def record(shell: Shell, run_id: str = "ada", name: str = "Ada") -> None:
@@ -182,6 +191,34 @@ def test_a_merge_keeps_ours_whole_and_says_what_to_do(branches: Shell, snapshot:
     git(branches, "commit", "-q", "-m", "theirs")
     assert branches.golden("verify").code == 0
     assert '"Bob"' in branches.golden("git", "show", ADA).stdout
+
+
+VALUES = """\
+def test_one(golden):
+    golden.check("NAME")
+
+def test_snapshot(snapshot):
+    from replay.syrupy_extension import GoldenSnapshotExtension
+    assert "NAME" == snapshot.use_extension(GoldenSnapshotExtension)
+"""
+
+
+def test_a_merge_of_golden_values_says_how_pytest_keeps_them(repository: Shell, snapshot: SnapshotAssertion) -> None:
+    def keep(name: str) -> None:
+        repository.write("test_a.py", VALUES.replace("NAME", name))
+        pytest_of(repository, "--golden-update", "--snapshot-update")
+        git(repository, "add", "-A")
+        git(repository, "commit", "-q", "-m", name)
+
+    for branch in ("other", "main"):
+        git(repository, "checkout", "-q", "-B", branch, "main")
+        keep(branch)
+    said = git(repository, "merge", "other", code=1)
+    assert "\n".join(line for line in said.splitlines() if line.startswith(("golden: ", "hint: "))) == snapshot
+    # What the hints say.
+    keep("both")
+    pytest_of(repository, "--golden-strict")
+    assert repository.golden("verify", "--dir", "goldens/pytest").code == 0
 
 
 @pytest.mark.parametrize("course", [("rebase", "main"), ("cherry-pick", "main")], ids=lambda course: course[0])

@@ -15,6 +15,8 @@ import pytest
 from golden.recording import Recording
 from golden.store import Store
 from golden.verdict import verify
+from replay.runner import record
+from replay.skill import SkillRegistry
 from tests import runs
 
 FOLDER = "goldens/pytest"
@@ -78,6 +80,7 @@ def test_a_value_without_a_golden_fails_until_it_is_kept(project: Project) -> No
         [
             '>       golden.check({"rows": [[]1, 2]})',
             "E       AssertionError: no golden value is kept for test_one of test_a.py",
+            'E         actual    {"rows":[[]1,2]}',
             "E       hint: `pytest --golden-update` keeps this one; look at it before you commit it",
         ]
     )  # fmt: skip
@@ -211,7 +214,7 @@ MARKED = """
     @pytest.mark.golden(volatile="/rows/*/id")
     def test_a(golden):
         golden.check({"at": time.perf_counter_ns(), "rows": [{"id": time.perf_counter_ns(), "n": 1}]})
-        golden.check({"at": 1, "rows": [{"id": 1}], "mine": time.perf_counter_ns()}, volatile=["/mine"])
+        golden.check({"at": 1, "rows": [{"id": 1}], "mine": time.perf_counter_ns()}, volatile="/mine")
 """
 
 
@@ -269,6 +272,21 @@ def test_another_name_keeps_the_values_of_a_test_that_is_renamed(project: Projec
     )
 
 
+@pytest.mark.parametrize(
+    "said, answer",
+    [
+        ('"prices"', "golden: the marker golden takes name and volatile, not 'prices'"),
+        ('nam="prices"', "golden: the marker golden takes name and volatile, not nam"),
+        ('name="test_a#2"', "golden: 'test_a#2' names no golden value"),
+        ("name=5", "golden: 5 names no golden value"),
+    ],
+)
+def test_a_marker_that_would_have_no_effect_is_an_error(project: Project, said: str, answer: str) -> None:
+    project.write(test_a=f"@pytest.mark.golden({said})\ndef test_a(golden):\n    golden.check(1)\n")
+    project.run("--golden-update", errors=1).stdout.fnmatch_lines([answer, "hint: *"])
+    assert not project.goldens.exists()
+
+
 def test_two_values_of_one_name_in_a_test_fail(project: Project) -> None:
     project.write(test_a="def test_a(golden):\n    golden.check(1, 'x')\n    golden.check(2, 'x')\n")
     project.run("--golden-update", failed=1).stdout.fnmatch_lines(["*two golden values of one test are called x"])
@@ -310,6 +328,25 @@ def test_values_that_do_not_verify_are_an_error_and_are_never_signed(
     result = project.run("test_a.py", *args, errors=2)
     result.stdout.fnmatch_lines([f"golden: test_a {said}: *", "hint: *"])
     assert "During handling" not in result.stdout.str()
+    assert project.files() == before
+
+
+FOREIGN = {"id": "pytest", "steps": [{"id": "a", "skill_id": "say", "inputs": {"test": 5, "volatile": 7}}]}
+
+
+def test_a_recording_among_them_is_left_alone_and_never_taken_for_values(project: Project) -> None:
+    project.write(test_a=TWO)
+    project.run("--golden-update", passed=2)
+    registry = SkillRegistry()
+    registry.skill("say")(lambda _: "hello")
+    for run_id in ("foreign", "test_b"):
+        record(FOREIGN, registry, store=project.store, run_id=run_id).close()
+    before = project.files()
+    project.run("--golden-strict", passed=2)
+    project.write(test_b=TWO)
+    for args in ((), ("--golden-update",)):
+        result = project.run("test_b.py", *args, errors=2)
+        result.stdout.fnmatch_lines(["golden: test_b is the recording of a workflow, and holds no golden values"])
     assert project.files() == before
 
 
@@ -429,6 +466,71 @@ def test_what_nothing_uses_is_said_fails_if_asked_to_and_is_removed(used: Projec
     used.run("--golden-update").stdout.fnmatch_lines(["test_a.py: 1 new, 2 removed", "test_b.py: 3 removed"])
     assert used.names("test_a") == ["test_another#named", "test_failing", "test_one", "test_skipped"]
     assert sorted(used.files()) == ["test_a.steps.jsonl", "test_a.steps.jsonl.sig"]
+
+
+def test_what_others_leave_out_without_a_word_is_not_unused(used: Project) -> None:
+    used.write(conftest="def pytest_collection_modifyitems(items):\n    items[:] = items[:1]\n")
+    before = used.files()
+    used.run("--golden-strict", passed=1).stdout.no_fnmatch_line("*nothing uses*")
+    used.run("--golden-update", passed=1)
+    assert used.files() == before
+
+
+SUBTESTS = """
+    import unittest
+    class TestU(unittest.TestCase):
+        @pytest.fixture(autouse=True)
+        def _fixture(self, golden):
+            self.golden = golden
+        def test_u(self):
+            for n in range(3):
+                with self.subTest(n=n):
+                    assert n != BAD
+                    self.golden.check(n)
+    def test_s(subtests, golden):
+        for n in range(3):
+            with subtests.test(n=n):
+                assert n != BAD
+                golden.check(n, f"n{n}")
+"""
+
+
+def test_a_subtest_that_fails_loses_no_value_of_its_test(project: Project) -> None:
+    project.write(test_a=SUBTESTS.replace("BAD", "9"))
+    project.run("--golden-update").stdout.fnmatch_lines(["test_a.py: 6 new"])
+    before = project.files()
+    project.write(test_a=SUBTESTS.replace("BAD", "1"))
+    result = project.run("--golden-update")
+    result.stdout.fnmatch_lines(["*assert 1 != 1"])
+    assert project.files() == before
+    project.run().stdout.no_fnmatch_line("*nothing uses*")
+
+
+DOCTESTS = '''
+    """
+    >>> getfixture("golden").check("of the module")
+    """
+    def double(n):
+        """
+        >>> getfixture("golden").check(double(2))
+        """
+        return 2 * n
+    def test_a(golden):
+        golden.check(double(3))
+'''
+
+
+def test_doctests_have_values_too_and_keep_them_where_they_are_not_run(project: Project) -> None:
+    (project.here / "test_a.py").write_text(dedent(DOCTESTS).lstrip())
+    project.run("--doctest-modules", "--golden-update", passed=3).stdout.fnmatch_lines(["test_a.py: 3 new"])
+    names = ["doctest:test_a", "doctest:test_a.double", "test_a"]
+    assert project.names("test_a") == names
+    project.run("--golden-update", passed=1)
+    project.run("--doctest-modules", "-p", "no:python", "--golden-update", passed=2)
+    assert project.names("test_a") == names
+    (project.here / "test_a.py").write_text("def test_b():\n    pass\n")
+    project.run("--golden-update", passed=1).stdout.fnmatch_lines(["test_a.py: 1 removed"])
+    project.run("--doctest-modules", "--golden-update", passed=1).stdout.fnmatch_lines(["test_a.py: 2 removed"])
 
 
 def test_values_of_a_test_that_does_not_pass_are_not_kept(project: Project) -> None:
@@ -580,6 +682,7 @@ def test_a_recording_is_made_and_replayed_and_the_first_divergence_fails(project
             'E         expected  "helloYOU"',
             'E         actual    "byeYOU"',
             "E         at        *agent.py:*",
+            "E       hint: look at its skill; if it is meant, update the recording, else undo it",
         ]
     )
     result.stdout.fnmatch_lines(["E       AssertionError: no recording no-such-run in *"])
@@ -626,6 +729,26 @@ def test_reports_hold_what_tests_found(project: Project) -> None:
     assert "test_one#2: output differs" in (project.here / "report.html").read_text()
     result = project.run("--golden-report", "report.txt")
     result.stderr.fnmatch_lines(["ERROR: --golden-report: report.txt is no kind of report", "hint: *"])
+
+
+@pytest.mark.parametrize("args", [(), ("--golden-strict",), ("--golden-update",), ("--golden-report", "r.xml")])
+def test_a_configuration_that_cannot_be_used_is_said_and_is_in_the_report(
+    project: Project, args: tuple[str, ...]
+) -> None:
+    (project.here / "golden.toml").write_text("dir = 5\n")
+    project.write(test_a=TWO)
+    result = project.run(*args, errors=2)
+    result.stdout.fnmatch_lines(["*= golden values =*", "golden: golden.toml: dir must be text", "hint: correct it"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+    if "r.xml" in args:
+        assert "golden.toml: dir must be text" in (project.here / "r.xml").read_text()
+
+
+def test_a_report_that_cannot_be_written_fails_and_says_what_to_do(project: Project) -> None:
+    project.write(test_a="def test_a(golden):\n    pass\n")
+    result = project.run("--golden-report", "nowhere/r.xml", passed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["golden: the report nowhere/r.xml cannot be written: *", "hint: *"])
 
 
 def test_help_and_markers_speak_of_it(project: Project) -> None:
