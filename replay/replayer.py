@@ -18,6 +18,7 @@ import msgspec
 from golden.canonical import decode, path_seed, pointer
 from golden.errors import GoldenError, UsageError
 from golden.event import RunEnd, StepData
+from golden.recognition import Recognition
 from golden.recording import Record, Recording
 from golden.redaction import Redaction
 from golden.volatile import Volatile
@@ -161,7 +162,10 @@ class _Replayer:
         try:
             self.spec = self._spec()
             self.volatile = Volatile(start.volatile)
-            self.redaction = Redaction(start.redacted)
+            # What fails a step when it is recorded fails it here. What differs each time anyway is not looked at.
+            self.redaction = Redaction(start.redacted, Recognition([*self.spec.allow_secrets, *start.volatile]))
+            self.redaction.accept(start.inputs, ("inputs",))
+            self.redaction.accept(start.spec)
             raw = given_inputs(start, inputs, self.redaction)
             written = None if raw is None else self.redaction.admit(("inputs",), raw)
             found = in_start(start, self.spec, written, self.volatile)
@@ -415,12 +419,25 @@ class _Replayer:
         """Return what the recording holds next."""
         while self.current is None:
             found = next(self.records, None)
+            if isinstance(found, Record):
+                self._accept(found)
             if not isinstance(found, Record) or not is_nested(found.step.step_id):
                 self.current = found
                 break
             self.nested[found.step.index] = found
             self.paths.add(found.step.step_id, found.step.index, found.step.input_hash)
         return self.current
+
+    def _accept(self, record: Record) -> None:
+        """Take note of what was written of a step, and so may be."""
+        place = ("steps", record.step.step_id)
+        self.redaction.accept(record.step.inputs, (*place, "inputs"))
+        self.redaction.accept(record.step.output, (*place, "output"))
+        for effect in record.effects:
+            called = (*place, "effects", effect.name)
+            self.redaction.accept(effect.args, (*called, "args"))
+            self.redaction.accept(effect.kwargs, (*called, "kwargs"))
+            self.redaction.accept(effect.result, (*called, "result"))
 
     def _upcoming(self) -> int | None:
         found = self._peek()
