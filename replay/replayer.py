@@ -36,7 +36,7 @@ from replay.flow import Flow, HaltedError, running
 from replay.frames import Failure
 from replay.guard import Guard, Mode, checked_mode
 from replay.interrupts import Interrupts
-from replay.past import given_inputs
+from replay.past import given_inputs, recorded_spec
 from replay.paths import Paths, is_nested
 from replay.permission import Permit, refuse_commands
 from replay.policy import Policy
@@ -160,7 +160,8 @@ class _Replayer:
         answer, start = self.answer, self.recording.start
         answer.steps_recorded = self._steps_recorded()
         try:
-            self.spec = self._spec()
+            recorded = recorded_spec(start)
+            self.spec = self.given or recorded
             self.volatile = Volatile(start.volatile)
             # What fails a step when it is recorded fails it here. What differs each time anyway is not looked at.
             self.redaction = Redaction(start.redacted, Recognition([*self.spec.allow_secrets, *start.volatile]))
@@ -388,12 +389,6 @@ class _Replayer:
     def _refused(self, problem: str, hint: str) -> Replay:
         self.answer.verdict, self.answer.problem, self.answer.hint = "refused", problem, hint
         return self.answer
-
-    def _spec(self) -> Spec:
-        recorded = decode(self.recording.start.spec)
-        if recorded is None:
-            raise UsageError("the recording has no spec", hint="it was imported from a format that stores none")
-        return self.given or Spec(recorded, source="the recording")
 
     def _refuse_what_cannot_run(self) -> None:
         start = self.recording.start
