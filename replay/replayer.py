@@ -19,7 +19,7 @@ from golden.canonical import decode, path_seed, pointer
 from golden.errors import GoldenError, UsageError
 from golden.event import RunEnd, StepData
 from golden.recognition import Recognition
-from golden.recording import Record, Recording
+from golden.recording import Ended, Record, Recording
 from golden.redaction import Redaction
 from golden.volatile import Volatile
 from replay.answers import RecordedEffects, is_timed_out
@@ -44,6 +44,7 @@ from replay.scratch import MissingInputError, Scratch
 from replay.skill import Skill, SkillRegistry
 from replay.spec import Spec
 from replay.trail import Debugger, Trail
+from replay.turns import Turns
 
 
 class Observer(Protocol):
@@ -153,6 +154,9 @@ class _Replayer:
         # Steps that steps called, by index: their lines come before that of the step which the spec names.
         self.nested: dict[int, Record] = {}
         self.paths = Paths(0)
+        # When the calls of these were answered, by the step which the spec names.
+        self.ended: dict[str, list[Ended]] = {}
+        self.turns = Turns(())
         self.emitting = Lock()
 
     def replay(self, inputs: Mapping[str, Any] | None) -> Replay:
@@ -303,6 +307,7 @@ class _Replayer:
                 self.observer.step(data, found, failure)
             if found:
                 self.answer.failure = failure
+                self.turns.drop()
                 raise Diverged(found)
         if self.trail:
             self.trail.forget(data.index)
@@ -319,6 +324,7 @@ class _Replayer:
     def _diverge(self, found: Divergence) -> NoReturn:
         """End the replay where the user's code makes a call."""
         diverged = Diverged(found)
+        self.turns.drop()
         scope = running()
         if self.trail and scope:
             # Before anybody looks around, who might ask for more.
@@ -352,7 +358,8 @@ class _Replayer:
             order=AsRecorded(self._upcoming),
         )
         with Interrupts() as interrupts:
-            effects = RecordedEffects(self.record, self.redaction, self.trail.stop if self.trail else bool)
+            stop = self.trail.stop if self.trail else bool
+            effects = RecordedEffects(self.record, self.redaction, lambda: self.turns, stop)
             at, volatile = self.recording.timestamp, self.volatile
             flow = Flow(start.seed, at, volatile, budget, effects, self, self.guard, self.redaction, self.trail)
             driver = Driver(self.registry, effects, self, interrupts, flow)
@@ -414,10 +421,14 @@ class _Replayer:
         """Return what the recording holds next."""
         while self.current is None:
             found = next(self.records, None)
-            if isinstance(found, Record):
-                self._accept(found)
-            if not isinstance(found, Record) or not is_nested(found.step.step_id):
+            if not isinstance(found, Record):
                 self.current = found
+                break
+            self._accept(found)
+            ended = self.ended.setdefault(found.step.step_id.partition("/")[0], [])
+            ended += found.ended
+            if not is_nested(found.step.step_id):
+                self.current, self.turns = found, Turns(self.ended.pop(found.step.step_id))
                 break
             self.nested[found.step.index] = found
             self.paths.add(found.step.step_id, found.step.index, found.step.input_hash)
