@@ -130,10 +130,10 @@ class Redaction:
                     self._needles = [*self._needles, *self._add(text, number)]
         return self.hide(raw) == bytes(recorded)
 
-    def accept(self, recorded: Raw) -> None:
-        """Take note of canonical bytes that stand in the file already."""
+    def accept(self, recorded: Raw, place: Path | None = None) -> None:
+        """Take note of canonical bytes that stand in the file already; at `place`, if given, others may come to."""
         if self._recognition is not None:
-            self._recognition.accept(bytes(recorded))
+            self._recognition.accept(bytes(recorded), place)
 
     def revealed(self, recorded: Raw, raw: Raw) -> bytes:
         """Return the recorded value with the secrets of `raw` in the place of their labels."""

@@ -45,6 +45,18 @@ class Truth(msgspec.Struct):
     outputs: dict[int, bytes] = {}
 
 
+def recorded_spec(start: RunStart) -> Spec:
+    """Return the spec that a recording holds; raises UsageError for one that was imported, and holds none."""
+    document = decode(start.spec)
+    if document is None:
+        raise UsageError(
+            "the recording has no spec",
+            hint="it was imported, so it can be verified and compared, not replayed; golden update, resume and fork"
+            " make a run of it that can: name one (--spec FILE)",
+        )
+    return Spec(document, source="the recording")
+
+
 def given_inputs(start: RunStart, inputs: Mapping[str, Any] | None, redaction: Redaction) -> bytes | None:
     """Return a recording's inputs with those that are given, canonical; None where that is what is recorded.
 
