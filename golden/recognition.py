@@ -121,6 +121,8 @@ _NAMED = re.compile(
 )
 _NAME_NEEDLES = (b"pass", b"pwd", b"secret", b"token", b"key", b"auth", b"credential", b"cookie", b"session")
 _ASSIGNED = re.compile(r"(?<![A-Za-z0-9_-])(-{0,2}[A-Za-z][A-Za-z0-9_-]{2,40})=([^\s&;\"'<>,]{6,512})")
+# A name or a call, as code has them: what it comes to does not stand there.
+_EXPRESSION = re.compile(r"(?=.*[][(){}])\{?[A-Za-z_][A-Za-z0-9_.]*(?:[(\[].*)?[])},:;]*\Z")
 _PARAMETER = re.compile(r"([?&])([A-Za-z0-9_.-]{1,64})=([^\s&#\"'<>()]+)")
 _FLAG = re.compile(r"--?[A-Za-z][A-Za-z0-9-]{2,40}\Z")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{2,63}\Z")
@@ -265,7 +267,7 @@ def _in_text(text: str, way: Way, name: str | None) -> Iterator[Found]:
         yield Found(way, kind, text)
     for found in _ASSIGNED.finditer(text) if "=" in text and not (shaped or kind) else ():
         assigned = _by_name(found[1].lstrip("-"), found[2])
-        if assigned:
+        if assigned and not _EXPRESSION.match(found[2]):
             yield Found(way, assigned, found[2])
 
 

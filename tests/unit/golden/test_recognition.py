@@ -141,6 +141,7 @@ HARMLESS: dict[str, Any] = {
     "key of a text": {"key": "Checkout.Step2.PaymentMethodTitle", "auth": "OAuth2AuthorizationCodeFlow12"},
     "name of a secret": {"secret": "projects/123456/secrets/db-password/versions/3", "token": "next-page-20240101-abc"},
     "name of an account": {"account_key": "customer_2024_0001_emea", "access_key": "read-write-2024-group1"},
+    "more code": "def read(pwd=None): return connect(password=get_Password(1), passwd=os.environ['X'], pwd={PASSWORD})",
     "folder of Windows": {"pwd": "C:\\Users\\me\\Project1"},
     "classes": "sk-learn-model-Version-2024-final-1 sk-Button-primary-Large2-disabled-hover",
     "URL of the documents": "postgresql://user:password@localhost/db",
