@@ -149,6 +149,7 @@ def gate(
                 _show(out, judgement, told)
                 if fail_fast and judgement.code:
                     break
+        found.find_dead_rules(judgements)
         summary = summed_up(
             judgements,
             version=VERSION,
@@ -184,6 +185,7 @@ class _Places:
         # Recordings that wait for review; in CI nobody will.
         self.pending: list[Judgement] = []
         self.waiting = 0
+        self._has_folder = False
 
     def add(self, place: str) -> None:
         """Take a RUN, a folder, a pattern, or a list of these."""
@@ -226,12 +228,24 @@ class _Places:
             self._folders[name] = self._store.read().at(folder)
         return self._folders[name]
 
+    def find_dead_rules(self, judgements: Sequence[Judgement]) -> None:
+        """Take note of rules of the configuration that match nothing anywhere, where all of a folder was judged."""
+        if not self._has_folder or any(judgement.code for judgement in judgements):
+            return
+        values = self._session.settings.values
+        dead = {*values["volatile"], *values["redact"]}.intersection(*(judgement.idle for judgement in judgements))
+        if dead:
+            problem = f"rules of the configuration that matched nothing in any recording: {', '.join(sorted(dead))}"
+            place = self._session.settings.file
+            self._find("dead-rule", problem, "correct the path, or remove it", place and os.path.relpath(place))
+
     def close(self) -> None:
         """Take note of having found nothing at all."""
         if not self.files and not self.findings:
             self._find("nothing", "there is no recording to judge", "golden record SPEC writes one; check --dir")
 
     def _add_folder(self, folder: str) -> None:
+        self._has_folder = True
         directory = self.directory(folder)
         found = stems(folder)
         names = sorted({*found, *(run_id for run_id, run in directory.runs.items() if run.present)})
