@@ -179,6 +179,8 @@ class _Places:
         self._session = session
         self._store = store
         self._seen: set[str] = set()
+        # Apart: one that is named itself is judged, and waits all the same.
+        self._waiting: set[str] = set()
         self._folders: dict[str, Directory] = {}
         self.files: list[GoldenFile] = []
         self.findings: list[Finding] = []
@@ -200,7 +202,7 @@ class _Places:
             except StoreError as error:
                 self._find("unreadable", error.problem, error.hint, place)
         elif any(sign in place for sign in "*?[") and not os.path.lexists(place):
-            paths = sorted(glob.glob(place))
+            paths = sorted(glob.glob(place, recursive=True))
             for path in paths:
                 self.add(path)
             if not paths:
@@ -209,6 +211,9 @@ class _Places:
             # A seal stands for what it seals: a pattern, and whoever lists what changed, names both.
             file = locate(place.removesuffix(".sig") if place.endswith(SEAL_SUFFIX) else place, self._store.folder)
             self._add(file)
+            waits = GoldenFile(pending_folder(file.folder), file.stem).place
+            if os.path.lexists(waits) or os.path.lexists(f"{waits}.sig"):
+                self._add_pending(file.folder, file.stem)
             finding = self.directory(file.folder).finding
             if finding is not None:
                 self._find(finding.verdict, finding.problem, finding.hint, self.directory(file.folder).place)
@@ -257,15 +262,25 @@ class _Places:
         elif not names:
             self._find("nothing", "there is no recording to judge", "check that it was checked out", folder)
         for name in waiting(folder):
-            self.waiting += 1
-            if self._session.settings.is_ci:
-                self.pending.append(_pending(GoldenFile(pending_folder(folder), name)))
+            self._add_pending(folder, name)
 
     def _add(self, file: GoldenFile) -> None:
-        place = os.path.join(os.path.realpath(file.folder), file.name)
-        if place not in self._seen:
-            self._seen.add(place)
+        if self._is_new(file, self._seen):
             self.files.append(file)
+
+    def _add_pending(self, folder: str, name: str) -> None:
+        file = GoldenFile(pending_folder(folder), name)
+        if self._is_new(file, self._waiting):
+            self.waiting += 1
+            if self._session.settings.is_ci:
+                self.pending.append(_pending(file))
+
+    @staticmethod
+    def _is_new(file: GoldenFile, seen: set[str]) -> bool:
+        place = os.path.join(os.path.realpath(file.folder), file.name)
+        known = place in seen
+        seen.add(place)
+        return not known
 
     def _find(self, word: str, problem: str, hint: str, path: str | None = None) -> None:
         code = UNDECIDED if word == "nothing" else code_of(word)  # type: ignore[arg-type]

@@ -356,6 +356,10 @@ def test_pending_recordings_fail_it_in_ci_alone(team: Shell) -> None:
     done = team.golden("gate", env={"CI": "true", "GOLDEN_SECRET_FILE": "secret"})
     assert done.code == 1
     assert "pending/kind-1  pending" in done.stdout
+    named = team.golden("gate", "goldens/*.steps.jsonl", "kind-1", "goldens", "--json", env={"CI": "true"})
+    assert (named.code, named.objects[-1]["by"]) == (1, {"matched": 3, "pending": 3})
+    assert team.golden("gate", "goldens/kind-1.steps.jsonl", env={"CI": "true"}).code == 1
+    assert team.golden("gate", "goldens/pending", "goldens", env={"CI": "true"}).code == 1
     done = team.golden("gate")
     assert done.code == 0
     assert "3 recordings waiting for review" in done.stderr

@@ -86,6 +86,15 @@ def test_a_pattern_that_matches_nothing_does_not_pass_beside_others(team: Shell)
     assert (done.code, by(done)) == (4, {"goldens/a.steps.jsonl": "matched", "lost-*": "nothing"})
 
 
+def test_two_stars_stand_for_any_depth(team: Shell) -> None:
+    (team.here / "goldens/deep/er").mkdir(parents=True)
+    for path in team.here.glob("goldens/b.*"):
+        path.rename(team.here / "goldens/deep/er" / path.name)
+    done = team.golden("gate", "goldens/**/*.steps.jsonl", "--json")
+    assert set(by(done)) == {"goldens/a.steps.jsonl", "goldens/deep/er/b.steps.jsonl"}
+    assert done.code == 0
+
+
 def test_a_folder_that_cannot_be_read_is_found_and_the_rest_judged(team: Shell) -> None:
     team.obey_modes()
     (team.here / "locked").mkdir(mode=0)
