@@ -122,8 +122,10 @@ def gate(
     inputs = given_inputs(**given)
     store = settings.store()
     found = _Places(session, store)
-    for place in [*places, *([] if run_option is None else [run_option])] or [store.folder]:
+    for place in [*places, *([] if run_option is None else [run_option])]:
         found.add(place)
+    if not places and run_option is None:
+        found.add_golden_directory()
     found.close()
     configured = settings.values["guard"]
     terms = Terms(
@@ -218,6 +220,18 @@ class _Places:
             if finding is not None:
                 self._find(finding.verdict, finding.problem, finding.hint, self.directory(file.folder).place)
 
+    def add_golden_directory(self) -> None:
+        """Take what is judged where nothing is named."""
+        if os.path.isdir(self._store.folder):
+            self.add(self._store.folder)
+        else:
+            self._find(
+                "nothing",
+                "there is no golden directory",
+                "golden record SPEC makes it; check --dir",
+                self._store.folder,
+            )
+
     @property
     def can_sign(self) -> bool:
         """Whether a secret is at hand that signs."""
@@ -300,6 +314,13 @@ def _pending(file: GoldenFile) -> Judgement:
     )
 
 
+def _misnamed(file: GoldenFile) -> Judgement:
+    problem = f"{ascii(file.name)[1:-1]} is not named <run_id>.steps.jsonl"
+    return Judgement(
+        run_id="", path="", verdict="unreadable", code=UNDECIDED, problem=problem, hint="rename it to its run id"
+    )
+
+
 class _Job:
     """Everything that judging one file needs, and how judgements come back from where that is done."""
 
@@ -338,7 +359,8 @@ class _Job:
             if found.match is not None:
                 self.matches[file.place] = found.match
             self.kids.update([found.judgement.kid] if found.judgement.kid else [])
-            yield found.judgement
+            # Its name never leaves this process, where it need not be UTF-8.
+            yield replace(found.judgement, run_id=file.stem, path=file.place)
 
     def _answer(self, file: GoldenFile) -> bytes:
         if self._restore is None:
@@ -347,6 +369,8 @@ class _Job:
             self._restore = kept_surroundings()
         try:
             return _encode(Answer(self._gate.judge(file), self._gate.match))
+        except UnicodeEncodeError:
+            return _encode(Answer(_misnamed(file), None))
         except (UsageError, KeyringError) as error:
             failure = getattr(error, "failure", None)
             return _encode(Refusal(error.problem, error.hint, failure, isinstance(error, KeyringError)))
