@@ -111,10 +111,11 @@ def gate(
 ) -> int:
     """Verify and replay recordings, and let none pass for the wrong reason.
 
-    A RUN is a run id or a path; a DIR stands for all recordings in it and what its ledger knows, @LIST for a file with
-    one of these a line; without any, the golden directory. Each is judged in a process that sees no secret; one that
-    ends it is named. Exits 0 if all match, 1 if any differs, 3 if a file is tampered with, missing or unlisted, 4 if
-    anything could not be decided or there is nothing to judge; the worst decides, 3 before 4 before 1.
+    A RUN is a run id, a path or a pattern of paths; a DIR stands for all recordings in it and what its ledger knows,
+    @LIST for a file with one of these a line; without any, the golden directory. Each is judged in a process that sees
+    no secret; one that ends it is named. Exits 0 if all match, 1 if any differs, 3 if a file is tampered with, missing
+    or unlisted, 4 if anything could not be decided or there is nothing to judge; the worst decides, 3 before 4 before
+    1.
     """
     settings, out = session.settings, session.out
     began, when = time.perf_counter(), timestamp()
