@@ -58,8 +58,9 @@ class Replay(msgspec.Struct):
     """The answer of one replay.
 
     `verdict` is `matched`, `diverged` (see `divergence`) or `refused` (see `problem` and `hint`); `failure` is what the
-    diverging step's code raised, if it did; `dead` are the volatile paths that matched
-    nothing, `asked` the notes on what is not the same in every replay.
+    diverging step's code raised, if it did; `dead` are the volatile and redact paths of its own spec that matched
+    nothing, `idle` those of the configuration, which are about other runs as well; `asked` the notes on what is not the
+    same in every replay.
     """
 
     run_id: str
@@ -74,6 +75,7 @@ class Replay(msgspec.Struct):
     failure: Failure | None = None
     notes: list[str] = []
     dead: list[str] = []
+    idle: list[str] = []
     asked: list[str] = []
 
     @property
@@ -384,8 +386,10 @@ class _Replayer:
         if answer.steps_compared == 0:
             what = "no step was compared" if answer.steps_answered == 0 else "every step was answered from the file"
             return self._refused(what, "record a run with at least one step that is run again")
+        document = decode(self.recording.start.spec) or {}
         for what, dead in (("volatile", self.volatile.dead), ("redact", self.redaction.dead)):
-            answer.dead += dead
+            for rule in dead:
+                (answer.dead if rule in document.get(what, ()) else answer.idle).append(rule)
             if dead:
                 answer.notes.append(f"{what} paths that matched nothing: {', '.join(dead)}")
         answer.notes += self._code_changes()

@@ -254,6 +254,32 @@ def test_a_token_that_is_declared_nowhere_is_recognised_before_it_is_written(lab
     assert FRESH not in text_of(lab)
 
 
+@pytest.mark.parametrize("name", [f"GET /?t={TOKEN}", "GET /?t=ghp_" + "aB3" * 12])
+def test_a_call_whose_name_holds_a_secret_is_refused(lab: Lab, name: str) -> None:
+    recording = lab.record(ONE, skills(s=lambda ctx: ctx.external(name, lambda: 1)), **INPUTS)
+    error = only(recording).error
+    assert error
+    assert error.message.startswith("the name of ")
+    assert error.message.endswith("; name it by what it does, and hand that over as an argument")
+    for secret in (TOKEN, "ghp_aB3"):
+        assert secret not in text_of(lab)
+
+
+def test_a_secret_in_the_name_of_an_exception_or_its_place_is_not_written(lab: Lab) -> None:
+    word = "hush_hush"
+
+    def raises(ctx: Context) -> Any:
+        code = f"class E_{ctx.inputs['p']}(Exception): pass\ndef f(): raise E_{ctx.inputs['p']}\nf()"
+        exec(compile(code, f"/{ctx.inputs['p']}.py", "exec"), {})  # noqa: S102  ours
+
+    recording = lab.record(ONE, skills(s=raises), inputs={"password": word})
+    error = only(recording).error
+    assert error
+    assert (error.type, error.location) == ("E_redacted-1", "/redacted-1.py:2")
+    assert word not in text_of(lab)
+    assert replay(recording, skills(s=raises), inputs={"password": word}).verdict == "matched"
+
+
 def test_steps_side_by_side_may_find_secrets_in_any_order(lab: Lab) -> None:
     turn, replaying = threading.Barrier(4), list[bool]()
 
