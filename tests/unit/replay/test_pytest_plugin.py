@@ -169,6 +169,7 @@ def test_parameters_and_classes_tell_values_apart(project: Project) -> None:
         ('{"a": [float("nan")]}', 'number at "/a/0" is nan, which JSON cannot carry'),
         ('{"a": {"b": object()}}', 'value at "/a/b" is a object'),
         ('{"a": {(1, 2): 2}}', 'object key at "/a" is a tuple, not text'),
+        ('{"a": {1: 2, "1": 3}}', 'object key at "/a" is a int, not text: a dict has two keys that are one in JSON'),
         ('"\\ud800"', 'text at "" holds a lone surrogate'),
     ],
 )  # fmt: skip
