@@ -14,6 +14,8 @@ from cli.settings import Settings
 from golden.canonical import sha256_hex
 from replay.unchanged import Match, Unchanged
 
+# Another one for each command, and nobody's input.
+_OF_THE_SHELL = frozenset({"_", "SHLVL", "OLDPWD"})
 _decode = msgspec.json.Decoder(dict[str, Match]).decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -32,7 +34,10 @@ class Matches:
                 if os.fstat(file.fileno()).st_uid == os.geteuid():
                     self._known = _decode(file.read())
         names = ("skills", "functions", "specs", "guard", "volatile", "policy")
-        about = msgspec.to_builtins([os.getcwd(), {name: values.get(name) for name in names}, given])
+        # Their hash alone: what variables hold is no business of a cache.
+        around = sorted((name, value) for name, value in settings.user_environ().items() if name not in _OF_THE_SHELL)
+        variables = sha256_hex(ascii(around).encode())
+        about = msgspec.to_builtins([os.getcwd(), {name: values.get(name) for name in names}, given, variables])
         self.unchanged = Unchanged(self._known, about)
 
     def keep(self, matches: Mapping[str, Match]) -> None:

@@ -61,6 +61,10 @@ class Reports:
         self._summary = settings.environ.get("GITHUB_STEP_SUMMARY") if github else None
         for place in [*self._places.values(), *([self._summary] if self._summary else [])]:
             _try(place)
+        for place in self._places.values():
+            # What an earlier gate said is no report of this one, however this one ends.
+            if os.path.isfile(place):
+                _write(place, "", "w")
         self.wants_timeline = html is not None
         self._prefix = _below_repository(settings.environ.get("GITHUB_WORKSPACE"))
 

@@ -64,8 +64,9 @@ class Answer(msgspec.Struct, tag=True):
     match: Match | None
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Answer | Refusal).decode
+# As JSON, which carries every value that a recording can hold.
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Answer | Refusal).decode
 
 
 @command(

@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from typing import IO, Any
 
 import click
@@ -80,8 +79,7 @@ def error_lines(problem: str, hint: str | None, failure: Any = None) -> Iterator
 def failure_lines(failure: Any) -> Iterator[str]:
     """Give type and message of an exception of the user's code, then its frames."""
     yield f"  {safe(failure.type)}: {safe(failure.message)}"
-    for (place, name), group in groupby(failure.frames):
-        times = len(list(group))
+    for place, name, times in failure.stack:
         yield f"    at {safe(place)} in {safe(name)}" + (f", {times} times" if times > 1 else "")
 
 

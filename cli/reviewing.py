@@ -54,6 +54,8 @@ def review(session: Session, *, runs: tuple[str, ...], run_option: str | None, r
     Not at a terminal it only shows them. Exits 0 if nothing waits any more, 1 if something does.
     """
     settings, out = session.settings, session.out
+    if reason is not None and not reason.strip():
+        raise click.UsageError("--reason is empty: say why")
     store = settings.store()
     names = _chosen(store, [*runs, *([] if run_option is None else [run_option])])
     groups, refused = _grouped(store, names)
@@ -64,12 +66,12 @@ def review(session: Session, *, runs: tuple[str, ...], run_option: str | None, r
         out.answer(f"nothing waits in {safe(pending_folder(store.folder))}")
     decide = _Decisions(session, store, reason)
     for number, group in enumerate(groups, start=1):
-        _show(out, group, f"{number} of {len(groups)}" if asks else "")
+        _show(out, store, group, f"{number} of {len(groups)}" if asks else "")
         if asks and not decide.ask(group):
             break
     codes = [tell_refused(out, run_id, error) for run_id, error in refused.items()]
     left = [run_id for run_id in waiting(store.folder) if run_id in names]
-    code = worst([int(bool(left)), *codes])
+    code = worst([int(bool(left)), *codes, *decide.codes])
     out.summary(len(names), {"accepted": decide.accepted, "rejected": decide.rejected, "waiting": len(left)}, code)
     if left and not asks:
         some = " ".join(left[:3]) + (" …" if len(left) > 3 else "")  # noqa: PLR2004  as many as fit a line
@@ -151,6 +153,8 @@ class _Decisions:
         self._commit = head(os.path.abspath(store.folder), session.settings.user_environ())
         self.accepted = 0
         self.rejected = 0
+        # Of what was decided and could not be done.
+        self.codes: list[int] = []
 
     def ask(self, group: Group) -> bool:
         """Ask about recordings that changed alike; return whether to go on asking."""
@@ -170,9 +174,14 @@ class _Decisions:
                 for run_id, file_id in group.runs.items()
             )
         if answer in {"a", "r"}:
-            reason = self._reason or click.prompt("reason", prompt_suffix=": ").strip()
+            reason = self._reason or _asked_reason()
+            decide = self.accept if answer == "a" else self.reject
             for run_id, file_id in group.runs.items():
-                self.accept(run_id, reason, file_id) if answer == "a" else self.reject(run_id, reason)
+                try:
+                    decide(run_id, reason, file_id)
+                except GoldenError as error:
+                    # What is wrong with one keeps nobody from deciding about the others.
+                    self.codes.append(tell_refused(self._session.out, run_id, error))
         return bool(answer != "q")
 
     def accept(self, run_id: str, reason: str, file_id: str | None = None) -> None:
@@ -186,12 +195,19 @@ class _Decisions:
         out.answer(f"{mark(good=True)} {bold(safe(run_id))}  accepted" + (dim(f" by {safe(by.actor)}") if by else ""))
         self._session.keep(self._store.read())
 
-    def reject(self, run_id: str, reason: str) -> None:
-        """Reject one recording."""
-        rejected(self._store, run_id)
+    def reject(self, run_id: str, reason: str, file_id: str | None = None) -> None:
+        """Reject one recording, that of this id, if somebody has seen it."""
+        rejected(self._store, run_id, file_id=file_id)
         self.rejected += 1
         self._session.out.record("reject", run_id=run_id, outcome="rejected", reason=reason)
         self._session.out.answer(f"{mark(None)} {bold(safe(run_id))}  rejected")
+
+
+def _asked_reason() -> str:
+    reason = ""
+    while not reason:
+        reason = click.prompt("reason", prompt_suffix=": ").strip()
+    return reason
 
 
 def _chosen(store: Store, given: Iterable[str]) -> list[str]:
@@ -228,7 +244,7 @@ def _change(store: Store, run_id: str) -> Group:
     return Group(runs, False, differences, dict(Counter(map(kind_between, differences))), status)
 
 
-def _show(out: Out, group: Group, count: str) -> None:
+def _show(out: Out, store: Store, group: Group, count: str) -> None:
     kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(group.kinds.items()))
     for run_id in group.runs:
         out.record(
@@ -254,4 +270,6 @@ def _show(out: Out, group: Group, count: str) -> None:
             step = found.step_id
         show_difference(out, found)
     if len(group.differences) > _SHOWN:
-        out.answer(dim(f"  and {len(group.differences) - _SHOWN} more: golden diff shows all"))
+        one = next(iter(group.runs))
+        there = GoldenFile(pending_folder(store.folder), one).place
+        out.answer(dim(f"  and {len(group.differences) - _SHOWN} more: golden diff {safe(one)} {safe(there)}"))

@@ -20,7 +20,7 @@ from cli.usercode import TerminatedError, prepare
 from golden.difference import Difference, diff
 from golden.errors import GoldenError, TamperedError, UsageError
 from golden.recording import Recording
-from golden.review import pending_folder, pending_store, reject, waiting
+from golden.review import discard_draft, draft_store, pending_folder, reject, submit, waiting
 from golden.store import GoldenFile, Store
 from replay.command import with_commands
 from replay.judgement import Change, kind_between
@@ -128,12 +128,11 @@ class _Update:
         """Record one run anew, and return what came of it: `pending` or `unchanged`."""
         settings, out = self._session.settings, self._session.out
         with Recording.open(self._store.file(run_id), self._store.read()) as golden:
-            if run_id in waiting(self._store.folder):
-                # Of two that nobody has looked at yet the later one counts.
-                reject(self._store, run_id)
+            # Of an update that was killed.
+            discard_draft(self._store, run_id)
             host = Host(
                 with_commands(registry, environ),
-                pending_store(self._store),
+                draft_store(self._store),
                 controls=settings.controls(),
                 environ=environ,
                 observer=Watching(out) if out.verbose else None,
@@ -152,13 +151,16 @@ class _Update:
                     permit=self._permit,
                 )
             except BaseException:
-                if run_id in waiting(self._store.folder):
-                    reject(self._store, run_id)
+                discard_draft(self._store, run_id)
                 raise
             with found:
                 kinds = Counter(map(kind_between, telling(diff(golden, found))))
-        if not kinds:
-            reject(self._store, run_id)
+        if kinds:
+            submit(self._store, run_id)
+        else:
+            discard_draft(self._store, run_id)
+            if run_id in waiting(self._store.folder):
+                reject(self._store, run_id)
         self._tell(run_id, kinds)
         return "pending" if kinds else "unchanged"
 

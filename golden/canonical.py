@@ -120,6 +120,9 @@ def pointer(path: Sequence[str | int]) -> str:
 
 
 def _in_closed_set(value: Any, max_depth: int) -> bool:
+    if type(value) is dict and {str}.issuperset(map(type, value)) and _PLAIN.issuperset(map(type, value.values())):
+        # Most inputs and outputs are no more than that.
+        return True
     # Level by level, so that the type test runs in C over whole levels and the depth is known.
     level = [value]
     for _ in range(max_depth):

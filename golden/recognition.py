@@ -139,10 +139,14 @@ class Recognition:
                 continue
             raise SecretError(f"{pointer(where)} holds what looks like {found.kind}", hint=_hint(where))
 
-    def accept(self, raw: bytes) -> None:
-        """Take note of canonical bytes that stand in the file already: they are no news."""
-        if is_suspicious(raw):
-            self._texts.update(found.text for found in recognized(decode(raw)))
+    def accept(self, raw: bytes, place: Path | None = None) -> None:
+        """Take note of canonical bytes that stand in the file already: they are no news, nor what stands at `place`."""
+        if not is_suspicious(raw):
+            return
+        for found in recognized(decode(raw)):
+            self._texts.add(found.text)
+            if place is not None:
+                self._places.append((*place, *map(str, found.way)))
 
     def masked(self, text: str) -> str:
         """Return a message with the name of its kind in the place of what has the shape of a secret.

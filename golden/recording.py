@@ -22,11 +22,23 @@ from golden.store import GoldenFile
 from golden.verdict import TAMPERED, Proof, Trust, Verdict, directory_of, examine
 
 
+class Ended(msgspec.Struct, frozen=True):
+    """When a call was answered: the number and moment of its line, and the microseconds that it took."""
+
+    seq: int
+    at: str
+    duration_us: int
+
+
 class Record(msgspec.Struct, frozen=True):
-    """The effective record of one step: its last `step` event with its effects, by attempt and call."""
+    """The effective record of one step: its last `step` event with its effects, by attempt and call.
+
+    `ended` says of each effect when it was answered.
+    """
 
     step: StepData
     effects: list[EffectData]
+    ended: list[Ended] = []
 
     @property
     def last_effects(self) -> list[EffectData]:
@@ -97,15 +109,17 @@ class Verified:
         resumption found of a step under way: the step begins anew after it, and writes again what it was answered.
         """
         last = self._superseding()
-        effects: dict[int, dict[tuple[int, int], EffectData]] = {}
+        effects: dict[int, dict[tuple[int, int], tuple[EffectData, Ended]]] = {}
         for event in self.events():
             data = event.data
             if isinstance(data, EffectData):
-                effects.setdefault(data.index, {})[data.attempt, data.call] = data
+                ended = Ended(event.seq, event.timestamp, event.timing.duration_us if event.timing else 0)
+                effects.setdefault(data.index, {})[data.attempt, data.call] = data, ended
             elif isinstance(data, StepData):
                 found = effects.pop(data.index, {})
                 if last is None or last[data.index] == event.seq:
-                    yield Record(data, [found[key] for key in sorted(found)])
+                    ordered = [found[key] for key in sorted(found)]
+                    yield Record(data, [effect for effect, _ in ordered], [ended for _, ended in ordered])
             elif isinstance(data, RunResume):
                 effects.clear()
             elif isinstance(data, RunEnd):

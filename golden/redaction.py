@@ -25,6 +25,7 @@ MIN_TEXT = 4
 _MAX_MESSAGE = 4096
 _LABEL = re.compile(r"redacted-([1-9][0-9]{0,8})(?![0-9])")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_IN_MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _encode = msgspec.json.Encoder().encode
 Raw = bytes | msgspec.Raw
 # What is looked for in canonical bytes, as text, and the number of its secret.
@@ -129,10 +130,10 @@ class Redaction:
                     self._needles = [*self._needles, *self._add(text, number)]
         return self.hide(raw) == bytes(recorded)
 
-    def accept(self, recorded: Raw) -> None:
-        """Take note of canonical bytes that stand in the file already."""
+    def accept(self, recorded: Raw, place: Path | None = None) -> None:
+        """Take note of canonical bytes that stand in the file already; at `place`, if given, others may come to."""
         if self._recognition is not None:
-            self._recognition.accept(bytes(recorded))
+            self._recognition.accept(bytes(recorded), place)
 
     def revealed(self, recorded: Raw, raw: Raw) -> bytes:
         """Return the recorded value with the secrets of `raw` in the place of their labels."""
@@ -261,31 +262,45 @@ def text_of(value: Any) -> str | None:
 
 
 def forms(text: str) -> list[str]:
-    """Return a secret and the forms in which it is looked for: escaped, in URLs, and in Base64 at any offset."""
+    """Return a secret and the forms in which it is looked for.
+
+    These are: escaped, in URLs, in markup, in Base64 at any offset, and all of that without white space around it.
+    """
     if len(text) < MIN_TEXT:
         return [text]
     # Only where something is to be redacted.
     import json
 
     escaped = _encode(text).decode()[1:-1]
+    in_ascii = json.dumps(text)[1:-1]
+    in_markup = text.translate(_IN_MARKUP)
+    quoted_there = in_markup.replace('"', "&quot;").replace("'", "&#x27;")
     quoted = _percent(text)
     found = [
         text,
         escaped,
         _encode(escaped).decode()[1:-1],
-        json.dumps(text)[1:-1],
+        in_ascii,
+        json.dumps(in_ascii)[1:-1],
+        in_markup,
+        quoted_there,
+        quoted_there.replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
         repr(text)[1:-1],
         quoted,
         quoted.replace("%2F", "/"),
         quoted.replace("%20", "+"),
     ]
-    found += [re.sub("%[0-9A-F]{2}", lambda code: code[0].lower(), form) for form in found[5:]]
+    found += [re.sub("%[0-9A-F]{2}", lambda code: code[0].lower(), form) for form in found[-3:]]
     data = text.encode()
     for offset in range(3):
         # What its neighbours have no part in.
         whole = base64.b64encode(bytes(offset) + data).decode()
         middle = whole[(0, 2, 3)[offset] : (offset + len(data)) * 8 // 6]
         found += [middle, middle.replace("+", "-").replace("/", "_")]
+    bare = text.strip()
+    if bare != text:
+        # As what was read from a file is used.
+        found += forms(bare)
     return list(dict.fromkeys(found))
 
 

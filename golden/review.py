@@ -39,6 +39,38 @@ def pending_store(store: Store) -> Store:
     return Store(folder, store.keyring, durability=store.durability, ledger=False, reload=store.reload)
 
 
+def draft_store(store: Store) -> Store:
+    """Return the store that a recording is made in before it waits: what waits already stays until it is whole."""
+    return pending_store(pending_store(store))
+
+
+def submit(store: Store, run_id: str) -> None:
+    """Let the drafted recording of a run wait, in the place of what waited before.
+
+    Raises:
+        UsageError: what waits of it is being decided about.
+        StoreError: the folder cannot be written.
+    """
+    folder = pending_folder(store.folder)
+    with open_folder(folder) as opened, locked(opened, f"{run_id}.lock", _busy(run_id)):
+        # Of two that nobody has looked at yet the later one counts.
+        _discard(store.folder, run_id)
+        for name in (f"{run_id}{SUFFIX}", f"{run_id}{SEAL_SUFFIX}"):
+            os.rename(os.path.join(pending_folder(folder), name), os.path.join(folder, name))
+        if store.durability != "never":
+            os.fsync(opened)
+    discard_draft(store, run_id)
+
+
+def discard_draft(store: Store, run_id: str) -> None:
+    """Remove what was drafted of a run, if anything was."""
+    drafts = pending_store(store)
+    if run_id in waiting(drafts.folder):
+        reject(drafts, run_id)
+    with suppress(OSError):
+        os.rmdir(pending_folder(drafts.folder))
+
+
 def pending(store: Store, run_id: str) -> Recording:
     """Return the recording of a run that waits.
 
@@ -77,11 +109,7 @@ def accept(
         if _is_done(store, run_id):
             _discard(store.folder, run_id)
             return _sealed(store, run_id)
-        with pending(store, run_id) as recording:
-            if file_id not in {None, recording.statement.file_id}:
-                raise UsageError(
-                    f"what waits of {run_id} is not what was shown", hint=f"golden review {run_id} shows it"
-                )
+        with _pending(store, run_id, file_id) as recording:
             statement = _stated(store, directory, recording, reason, commit)
             name = store.file(run_id).name
             for each in (name, f"{name}.sig"):
@@ -98,13 +126,28 @@ def accept(
         return statement
 
 
-def reject(store: Store, run_id: str) -> None:
-    """Remove the waiting recording of a run; raises UsageError where none waits, or it is being written."""
+def reject(store: Store, run_id: str, *, file_id: str | None = None) -> None:
+    """Remove the waiting recording of a run, whatever it is worth; with `file_id` that recording or none.
+
+    Raises:
+        UsageError: none waits, or another one, or it is being written.
+        TamperedError, KeyringError, StoreError: with `file_id`, what waits is not intact any more.
+    """
     folder = pending_folder(store.folder)
     if run_id not in waiting(store.folder):
         raise _absent(run_id)
     with open_folder(folder) as opened, locked(opened, f"{run_id}.lock", _busy(run_id)):
+        if file_id is not None:
+            _pending(store, run_id, file_id).close()
         _discard(store.folder, run_id)
+
+
+def _pending(store: Store, run_id: str, file_id: str | None) -> Recording:
+    recording = pending(store, run_id)
+    if file_id not in {None, recording.statement.file_id}:
+        recording.close()
+        raise UsageError(f"what waits of {run_id} is not what was shown", hint=f"golden review {run_id} shows it")
+    return recording
 
 
 def _stated(store: Store, directory: Directory, recording: Recording, reason: str, commit: str | None) -> Statement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from golden.canonical import decode
@@ -17,6 +17,7 @@ from replay.effects import CANCELLED, Asked, Calls, EffectError, UnrecordableErr
 from replay.engine import Invoke, Outcome
 from replay.functions import is_coroutine_function
 from replay.paths import is_nested
+from replay.turns import Turns
 
 # How long a replay waits for a call to be cancelled that was cancelled when it was recorded, in seconds.
 CANCEL_WITHIN = 60
@@ -27,12 +28,20 @@ Stop = Callable[[Divergence], object]
 class RecordedEffects:
     """The world as a recording remembers it; `record` gives the recorded step that a request is about.
 
-    `stop` is called where an external call diverges, before the step is ended.
+    `turns` gives the order in which the calls of the step of the spec that is under way were answered. `stop` is called
+    where an external call diverges, before the step is ended.
     """
 
-    def __init__(self, record: Callable[[Invoke], Record], redaction: Redaction, stop: Stop = bool) -> None:
+    def __init__(
+        self,
+        record: Callable[[Invoke], Record],
+        redaction: Redaction,
+        turns: Callable[[], Turns],
+        stop: Stop = bool,
+    ) -> None:
         self._record = record
         self._redaction = redaction
+        self._turns = turns
         self._stop = stop
 
     def begin(self, request: Invoke) -> Outcome | Calls:
@@ -40,7 +49,7 @@ class RecordedEffects:
         record = self._record(request)
         if request.step.external or (is_timed_out(record.step) and not is_nested(request.step.id)):
             return answered(record.step)
-        return _RecordedCalls(request, self._redaction, record.effects, self._stop)
+        return _RecordedCalls(request, self._redaction, record, self._turns(), self._stop)
 
     def pause(self, request: Invoke) -> int:  # noqa: ARG002  its shape is the protocol's
         """See `Effects`; time is that of the recording."""
@@ -71,10 +80,14 @@ def answered(step: StepData, output: bytes | None = None) -> Outcome:
 
 
 class _RecordedCalls(Calls):
-    def __init__(self, request: Invoke, redaction: Redaction, effects: Iterable[EffectData], stop: Stop) -> None:
+    def __init__(self, request: Invoke, redaction: Redaction, record: Record, turns: Turns, stop: Stop) -> None:
         super().__init__(request, redaction)
         self._stop = stop
-        self._left_over = {effect.call: effect for effect in effects if effect.attempt == request.attempt}
+        self._turns = turns
+        calls = zip(record.effects, record.ended, strict=True)
+        known = [(effect, ended.seq) for effect, ended in calls if effect.attempt == request.attempt]
+        self._left_over = {effect.call: effect for effect, _ in known}
+        self._seqs = {effect.call: seq for effect, seq in known}
         self._thread = threading.get_ident()
         # A loop that ran before the step did is the caller's, not the skill's.
         self._loop_before = inside_event_loop()
@@ -86,7 +99,14 @@ class _RecordedCalls(Calls):
         asked = self.asked(name, self.encoded(name, args, kwargs))
         if is_coroutine_function(fn):
             return self._answer_async(number, asked, caller())
-        return self._answer(number, asked, caller)
+        recorded, seq = self._taken(number, asked, caller)
+        try:
+            # Who waits in an event loop's own thread keeps all others in it from being answered.
+            if not inside_event_loop():
+                self._turns.wait(seq)
+        finally:
+            self._turns.end(seq)
+        return self._answer(recorded, caller)
 
     def finish(self, location: Callable[[], str | None]) -> None:
         """See `Calls`; a recorded call that was never made is a divergence."""
@@ -96,19 +116,27 @@ class _RecordedCalls(Calls):
 
     async def _answer_async(self, number: int, asked: Asked, location: str | None) -> Any:
         # Loaded already where there is something to await.
-        from asyncio import sleep
+        from asyncio import CancelledError, sleep
 
         # Others get their turn, as they did when the world took its time.
         await sleep(0)
+        recorded, seq = self._taken(number, asked, lambda: location)
         try:
-            return self._answer(number, asked, lambda: location)
-        except EffectError as error:
-            if error.type != CANCELLED:
-                raise
-            await sleep(CANCEL_WITHIN)
-            return self._diverge(number, ("/error/type", CANCELLED, None, "removed"), location)
+            if recorded.error and recorded.error.type == CANCELLED:
+                await sleep(CANCEL_WITHIN)
+                return self._diverge(number, ("/error/type", CANCELLED, None, "removed"), location)
+            await self._turns.wait_async(seq)
+        except CancelledError:
+            # One whose turn it was may have been answered a moment before it was cancelled, as it was then.
+            if not recorded.error and not self._turns.has_come(seq):
+                self._left_over[recorded.call] = recorded
+            raise
+        finally:
+            self._turns.end(seq)
+        return self._answer(recorded, lambda: location)
 
-    def _answer(self, number: int, asked: Asked, location: Callable[[], str | None]) -> Any:
+    def _taken(self, number: int, asked: Asked, location: Callable[[], str | None]) -> tuple[EffectData, int]:
+        """Return the recorded call that a call is, and the number of its line."""
         if self.latched:
             raise self.latched
         with self._lock:
@@ -122,6 +150,13 @@ class _RecordedCalls(Calls):
             self._diverge(number, ("", None, actual, "added"), location())
         if mismatch:
             self._diverge(recorded.call, mismatch, location())
+        seq = self._seqs[recorded.call]
+        self._turns.make(seq)
+        return recorded, seq
+
+    def _answer(self, recorded: EffectData, location: Callable[[], str | None]) -> Any:
+        if self.latched:
+            raise self.latched
         if recorded.error:
             if recorded.error.type == UnrecordableError.__name__:
                 self.latch(UnrecordableError(recorded.error.message, location()))
@@ -154,6 +189,7 @@ class _RecordedCalls(Calls):
 
     def _diverge(self, number: int, mismatch: tuple[str, Any, Any, Kind], location: str | None) -> NoReturn:
         found = self._diverged(number, mismatch, location)
+        self._turns.drop()
         if self.latched is None:
             # Before anybody looks around, who might ask for more.
             self.latched = found

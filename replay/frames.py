@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Literal
@@ -21,6 +22,10 @@ _ATTEMPT = str(_HOUSE / "replay" / "attempt.py")
 _DEMO = f"{_HOUSE / 'cli' / 'demo'}{os.sep}"
 _STDLIB = f"{Path(os.__file__).parent}{os.sep}"
 _LIBRARIES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+# Of calls that go round and round nobody reads a thousand.
+_OUTERMOST, _INNERMOST = 10, 30
+# What stands for the place of those that are left out.
+CUT = "…"
 Owner = Literal["user", "ours", "library", "stdlib"]
 
 
@@ -35,6 +40,15 @@ class Failure(msgspec.Struct, frozen=True):
     def location(self) -> str | None:
         """FILE:LINE of the innermost frame of the user's code."""
         return self.frames[-1][0] if self.frames else None
+
+    @property
+    def stack(self) -> list[tuple[str, str, int]]:
+        """The frames as they are shown: (FILE:LINE, function, how often in a row), of very many both ends."""
+        found = [(*frame, len(list(same))) for frame, same in groupby(self.frames)]
+        left_out = len(found) - _OUTERMOST - _INNERMOST
+        if left_out <= 1:
+            return found
+        return [*found[:_OUTERMOST], (CUT, f"{left_out} more", 1), *found[-_INNERMOST:]]
 
 
 def place(file: str, line: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -43,6 +44,25 @@ class Truth(msgspec.Struct):
     redaction: Redaction
     inputs: bytes
     outputs: dict[int, bytes] = {}
+
+
+def recorded_spec(start: RunStart) -> Spec:
+    """Return the spec that a recording holds; raises UsageError for one that was imported, and holds none."""
+    spec = _parsed(bytes(start.spec))
+    if spec is None:
+        raise UsageError(
+            "the recording has no spec",
+            hint="it was imported, so it can be verified and compared, not replayed; golden update, resume and fork"
+            " make a run of it that can: name one (--spec FILE)",
+        )
+    return spec
+
+
+# A gate replays one recording after another of one spec.
+@lru_cache(maxsize=1)
+def _parsed(raw: bytes) -> Spec | None:
+    document = decode(raw)
+    return None if document is None else Spec(document, source="the recording")
 
 
 def given_inputs(start: RunStart, inputs: Mapping[str, Any] | None, redaction: Redaction) -> bytes | None:

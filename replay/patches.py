@@ -217,6 +217,7 @@ def _asked_environment(frame: FrameType, detail: str = "") -> None:
 
 
 def _put_environment(stack: ExitStack) -> None:
+    # Nothing of it is read here, and nothing may be.
     for environment in (os.environ, getattr(os, "environb", None)):
         if type(environment) is os._Environ:  # noqa: SLF001  it has no public name
             stack.callback(_take_back_environment, environment)

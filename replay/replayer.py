@@ -18,7 +18,8 @@ import msgspec
 from golden.canonical import decode, path_seed, pointer
 from golden.errors import GoldenError, UsageError
 from golden.event import RunEnd, StepData
-from golden.recording import Record, Recording
+from golden.recognition import Recognition
+from golden.recording import Ended, Record, Recording
 from golden.redaction import Redaction
 from golden.volatile import Volatile
 from replay.answers import RecordedEffects, is_timed_out
@@ -35,7 +36,7 @@ from replay.flow import Flow, HaltedError, running
 from replay.frames import Failure
 from replay.guard import Guard, Mode, checked_mode
 from replay.interrupts import Interrupts
-from replay.past import given_inputs
+from replay.past import given_inputs, recorded_spec
 from replay.paths import Paths, is_nested
 from replay.permission import Permit, refuse_commands
 from replay.policy import Policy
@@ -43,6 +44,7 @@ from replay.scratch import MissingInputError, Scratch
 from replay.skill import Skill, SkillRegistry
 from replay.spec import Spec
 from replay.trail import Debugger, Trail
+from replay.turns import Turns
 
 
 class Observer(Protocol):
@@ -152,6 +154,9 @@ class _Replayer:
         # Steps that steps called, by index: their lines come before that of the step which the spec names.
         self.nested: dict[int, Record] = {}
         self.paths = Paths(0)
+        # When the calls of these were answered, by the step which the spec names.
+        self.ended: dict[str, list[Ended]] = {}
+        self.turns = Turns(())
         self.emitting = Lock()
 
     def replay(self, inputs: Mapping[str, Any] | None) -> Replay:
@@ -159,9 +164,13 @@ class _Replayer:
         answer, start = self.answer, self.recording.start
         answer.steps_recorded = self._steps_recorded()
         try:
-            self.spec = self._spec()
+            recorded = recorded_spec(start)
+            self.spec = self.given or recorded
             self.volatile = Volatile(start.volatile)
-            self.redaction = Redaction(start.redacted)
+            # What fails a step when it is recorded fails it here. What differs each time anyway is not looked at.
+            self.redaction = Redaction(start.redacted, Recognition([*self.spec.allow_secrets, *start.volatile]))
+            self.redaction.accept(start.inputs, ("inputs",))
+            self.redaction.accept(start.spec)
             raw = given_inputs(start, inputs, self.redaction)
             written = None if raw is None else self.redaction.admit(("inputs",), raw)
             found = in_start(start, self.spec, written, self.volatile)
@@ -298,6 +307,7 @@ class _Replayer:
                 self.observer.step(data, found, failure)
             if found:
                 self.answer.failure = failure
+                self.turns.drop()
                 raise Diverged(found)
         if self.trail:
             self.trail.forget(data.index)
@@ -314,6 +324,7 @@ class _Replayer:
     def _diverge(self, found: Divergence) -> NoReturn:
         """End the replay where the user's code makes a call."""
         diverged = Diverged(found)
+        self.turns.drop()
         scope = running()
         if self.trail and scope:
             # Before anybody looks around, who might ask for more.
@@ -347,7 +358,8 @@ class _Replayer:
             order=AsRecorded(self._upcoming),
         )
         with Interrupts() as interrupts:
-            effects = RecordedEffects(self.record, self.redaction, self.trail.stop if self.trail else bool)
+            stop = self.trail.stop if self.trail else bool
+            effects = RecordedEffects(self.record, self.redaction, lambda: self.turns, stop)
             at, volatile = self.recording.timestamp, self.volatile
             flow = Flow(start.seed, at, volatile, budget, effects, self, self.guard, self.redaction, self.trail)
             driver = Driver(self.registry, effects, self, interrupts, flow)
@@ -385,12 +397,6 @@ class _Replayer:
         self.answer.verdict, self.answer.problem, self.answer.hint = "refused", problem, hint
         return self.answer
 
-    def _spec(self) -> Spec:
-        recorded = decode(self.recording.start.spec)
-        if recorded is None:
-            raise UsageError("the recording has no spec", hint="it was imported from a format that stores none")
-        return self.given or Spec(recorded, source="the recording")
-
     def _refuse_what_cannot_run(self) -> None:
         start = self.recording.start
         for step in self.spec.steps:
@@ -415,12 +421,29 @@ class _Replayer:
         """Return what the recording holds next."""
         while self.current is None:
             found = next(self.records, None)
-            if not isinstance(found, Record) or not is_nested(found.step.step_id):
+            if not isinstance(found, Record):
                 self.current = found
+                break
+            self._accept(found)
+            ended = self.ended.setdefault(found.step.step_id.partition("/")[0], [])
+            ended += found.ended
+            if not is_nested(found.step.step_id):
+                self.current, self.turns = found, Turns(self.ended.pop(found.step.step_id))
                 break
             self.nested[found.step.index] = found
             self.paths.add(found.step.step_id, found.step.index, found.step.input_hash)
         return self.current
+
+    def _accept(self, record: Record) -> None:
+        """Take note of what was written of a step, and so may be."""
+        place = ("steps", record.step.step_id)
+        self.redaction.accept(record.step.inputs, (*place, "inputs"))
+        self.redaction.accept(record.step.output, (*place, "output"))
+        for effect in record.effects:
+            called = (*place, "effects", effect.name)
+            self.redaction.accept(effect.args, (*called, "args"))
+            self.redaction.accept(effect.kwargs, (*called, "kwargs"))
+            self.redaction.accept(effect.result, (*called, "result"))
 
     def _upcoming(self) -> int | None:
         found = self._peek()

@@ -28,7 +28,7 @@ from replay.command import with_commands
 from replay.environment import recorded_environment, recorded_skills
 from replay.interrupts import Interrupts
 from replay.lineage import has_run, history, latest, next_id, origin, until
-from replay.past import Past, Truth, carried_over, recorded, under_way
+from replay.past import Past, Truth, carried_over, recorded, recorded_spec, under_way
 from replay.permission import Permit, refuse_commands
 from replay.policy import Policy
 from replay.progress import Progress, Saving, Sealed, Written, refuse_ahead
@@ -84,7 +84,7 @@ class Terms(msgspec.Struct, frozen=True):
 
     def spec(self, start: RunStart) -> Spec:
         """Return the spec as it is now of a run with that header; raises UsageError where there is none."""
-        return self.current(start) or _spec(start)
+        return self.current(start) or recorded_spec(start)
 
 
 def resume(run_id: str, host: Host, terms: Terms | None = None) -> Recording:
@@ -159,13 +159,6 @@ def _equipped(host: Host, terms: Terms) -> Host:
     return replace(host, registry=with_commands(host.registry, terms.permit.environ))
 
 
-def _spec(start: RunStart) -> Spec:
-    document = decode(start.spec)
-    if document is None:
-        raise UsageError("the recording has no spec", hint="it was imported from a format that stores none")
-    return Spec(document, source="the recording")
-
-
 def _changes(start: RunStart, run_id: str, host: Host, terms: Terms, truth: Truth) -> dict[Change, str]:
     """Return what changed since a run was recorded, in words.
 
@@ -211,7 +204,7 @@ def _needs_new_file(past: Unfinished, found: Mapping[Change, str], host: Host, t
 
 def _go_on(past: Unfinished, host: Host, accepted: list[str], truth: Truth | None = None) -> Recording:
     """Go on in a run's own file; without its `truth`, which nothing but a step needs, end it where it stands."""
-    spec, start = _spec(past.start), past.start
+    spec, start = recorded_spec(past.start), past.start
     live = truth is not None
     truth = truth or Truth(Redaction(start.redacted), bytes(start.inputs))
     if live:
@@ -375,7 +368,9 @@ def _budget(spec: Spec, was: RunStart, terms: Terms) -> Budget:
     """Return the budget of a run that goes on: as it began, unless somebody or a changed spec says otherwise."""
     snapshot, of_spec = was.budget_snapshot, spec.budget_ceiling_cents
     ceiling = snapshot.workflow_ceiling_cents
-    if spec.hash != was.spec_hash and of_spec is not None and of_spec != _spec(was).budget_ceiling_cents:
+    # What was imported has no spec, and so none that said otherwise.
+    said = (decode(was.spec) or {}).get("budget_ceiling_cents")
+    if spec.hash != was.spec_hash and of_spec is not None and of_spec != said:
         ceiling = of_spec
     step = snapshot.step_ceiling_cents if terms.step_ceiling_cents is None else terms.step_ceiling_cents
     whole = ceiling if terms.workflow_ceiling_cents is None else terms.workflow_ceiling_cents

@@ -63,6 +63,7 @@ class Unchanged:
         self._began = time.time_ns()
         self._files: set[str] = set()
         self._beyond = False
+        self._always_beyond = False
         self._watching = False
         self._listens = False
 
@@ -97,7 +98,7 @@ class Unchanged:
             # For as long as the process lasts.
             sys.addaudithook(self._hear)
             self._listens = True
-        self._beyond = False
+        self._beyond = self._always_beyond
         self._watching = True
         try:
             yield
@@ -124,20 +125,31 @@ class Unchanged:
         )
 
     def _hear(self, event: str, args: tuple[Any, ...]) -> None:
-        # To ask who called is an event, too.
-        if not self._watching or event not in _HEARD or _imports(sys._getframe(1)):  # noqa: SLF001  the one way
+        if not self._watching or event not in _HEARD:
             return
+        # To ask who called is an event, too.
+        caller = sys._getframe(1)  # noqa: SLF001  the one way
         if event == "open":
-            path, _, flags = args
-            if isinstance(path, int) or owner(os.fsdecode(path)) != "user":
-                return
-            if flags & _READS:
-                self._beyond = True
-            else:
-                # For good: what one run has read, a later one in this process may have in memory.
-                self._files.add(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100  plain text, for many files
+            self._opened(caller, args[0], args[2])
+        elif not _imports(caller):
+            self._went_beyond(caller)
+
+    def _opened(self, caller: FrameType, opened: Any, flags: int) -> None:
+        if isinstance(opened, int) or owner(path := os.fsdecode(opened)) != "user":
+            return
+        if _imports(caller) and (flags & _READS or path.endswith(".pyc")):
+            # Bytecode is made of what is compared. Modules read their data in the same way as their code.
+            return
+        if flags & _READS:
+            self._went_beyond(caller)
         else:
-            self._beyond = True
+            # For good: what one run has read, a later one in this process may have in memory.
+            self._files.add(os.path.abspath(path))  # noqa: PTH100  plain text, for many files
+
+    def _went_beyond(self, caller: FrameType) -> None:
+        self._beyond = True
+        # So it is with what a module of the user's asked for when it was imported, which happens in one run alone.
+        self._always_beyond = self._always_beyond or _is_import_of_theirs(caller)
 
     def _hash(self, path: str) -> str:
         """Return the hash of a file's bytes; nothing for one that cannot be read, which is an answer as well."""
@@ -161,6 +173,17 @@ def _spec_hash(recording: Recording, spec: Spec | None) -> str:
 def _imports(frame: FrameType) -> bool:
     """Whether the interpreter looks for modules there: those that it finds, and what is installed, is compared."""
     return package_of(frame.f_code.co_filename) == "importlib"
+
+
+def _is_import_of_theirs(caller: FrameType) -> bool:
+    frame: FrameType | None = caller
+    while frame is not None and owner(frame.f_code.co_filename) == "stdlib":
+        frame = frame.f_back
+    if frame is None or owner(frame.f_code.co_filename) != "user":
+        return False
+    while frame is not None and not _imports(frame):
+        frame = frame.f_back
+    return frame is not None
 
 
 def surroundings(about: Any) -> str:

@@ -25,7 +25,7 @@ from replay.effects import CANCELLED, Calls, UnrecordableError, caller
 from replay.engine import Invoke, Outcome
 from replay.environment import recorded_environment
 from replay.live import LiveCalls, LiveEffects
-from replay.past import Truth, given_inputs
+from replay.past import Truth, given_inputs, recorded_spec
 from replay.permission import Permit, refuse_commands
 from replay.runner import Host, admit_inputs, begin, check_inputs, redaction_of
 from replay.spec import Spec
@@ -65,11 +65,7 @@ def update(
         UsageError: it cannot run here, or asks the world for what the recording does not hold; nothing is left then.
     """
     old = source.start
-    recorded = decode(old.spec)
-    if spec is None:
-        if recorded is None:
-            raise UsageError("the recording has no spec, as it was imported", hint="name one (--spec FILE)")
-        spec = Spec(recorded, source="the recording")
+    spec = spec or recorded_spec(old)
     host.refuse_halted()
     host.refuse_unready(spec)
     secrets_at = [*spec.redact, *(rule for rule in redact if rule not in spec.redact)]

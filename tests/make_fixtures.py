@@ -877,6 +877,24 @@ REDACTIONS: list[tuple[str, list[str], list[tuple[str, str]], list[str]]] = [
         ],
     ),
     (
+        "escaped twice, in markup, and without the white space at its ends",
+        ["/inputs/p"],
+        [
+            ("/inputs", '{"p":"a<é> b\\n"}'),
+            (
+                "/steps/s/output",
+                (
+                    '["a<é> b","a<é> b\\n","a&lt;é&gt; b","\\"\\\\\\"a<\\\\\\\\u00e9> b\\\\\\\\n\\\\\\"\\"",'
+                    '"dTphPMOpPiBi"]'
+                ),
+            ),
+        ],
+        [
+            '{"p":"redacted-1"}',
+            '["redacted-1","redacted-1","redacted-1","\\"\\\\\\"redacted-1\\\\\\"\\"","dTpredacted-1"]',
+        ],
+    ),
+    (
         "two names that become one",
         ["/inputs/a"],
         [("/inputs", '{"a":"hush","hush":2,"redacted-1":1}')],

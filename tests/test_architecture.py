@@ -25,7 +25,7 @@ HOMES = {  # what a module can do: the only modules that may
     "jinja2": r"replay\.report\.html$",
     "keyring": r"golden\.sources$",
     "markupsafe": r"replay\.report\.html$",
-    "os.environ": r"cli\.settings$|replay\.(pytest_session|syrupy_extension)$",
+    "os.environ": r"cli\.settings$|replay\.(patches|pytest_session|syrupy_extension)$",  # watched by the first
     "print": r"cli\.",
     "pytest": r"replay\.(pytest_items|pytest_plugin|pytest_session|syrupy_extension)$",
     "psycopg": r"replay\.checkpoints\.server$",

@@ -106,7 +106,8 @@ def _details(judgement: Judgement) -> Iterator[str]:
     if judgement.failure is not None:
         yield f"{_code(f'{judgement.failure.type}: {judgement.failure.message}')}"
         yield ""
-        yield from (f"- at {_code(place)} in {_code(name)}" for place, name in judgement.failure.frames)
+        for place, name, times in judgement.failure.stack:
+            yield f"- at {_code(place)} in {_code(name)}" + (f", {times} times" if times > 1 else "")
         yield ""
     yield from (f"- note: {_text(note)}" for note in judgement.notes)
     for step in next_steps(judgement):

@@ -16,6 +16,7 @@ import msgspec
 from golden.canonical import sha256_hex
 from golden.spelling import spelt_out
 from golden.verdict import TAMPERED
+from replay.frames import CUT
 from replay.judgement import Finding, Judgement, Summary, worst_first
 from replay.report.words import Rule, details, headline, place, place_of, rule_of, rule_of_finding
 
@@ -82,7 +83,8 @@ def _result(judgement: Judgement, rules: dict[str, dict[str, Any]], prefix: str)
         "properties": {"verdict": judgement.verdict, **({"kind": judgement.kind} if judgement.kind else {})},
     }
     if judgement.failure is not None:
-        frames = [_frame(location, name, prefix) for location, name in reversed(judgement.failure.frames)]
+        shown = reversed(judgement.failure.stack)
+        frames = [_frame(location, name, prefix) for location, name, _ in shown if location != CUT]
         said = f"{judgement.failure.type}: {judgement.failure.message}"
         result["stacks"] = [{"message": _message(said), "frames": frames}]
     return result

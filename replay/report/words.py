@@ -203,7 +203,8 @@ def details(judgement: Judgement) -> Iterator[str]:
             yield f"  spec      {judgement.spec_source}"
     if judgement.failure is not None:
         yield f"  {judgement.failure.type}: {judgement.failure.message}"
-        yield from (f"    at {place} in {name}" for place, name in judgement.failure.frames)
+        for where, name, times in judgement.failure.stack:
+            yield f"    at {where} in {name}" + (f", {times} times" if times > 1 else "")
     if judgement.divergence is not None and judgement.problem:
         yield judgement.problem
     yield from (f"note: {note}" for note in judgement.notes)

@@ -11,6 +11,8 @@ from golden.ledger import Anchor
 from tests.e2e.shell import ACTIVE_KID, Answer, Shell
 from tests.unit.golden.test_repository import git
 
+pytestmark = pytest.mark.slow
+
 # After the lines were written: sooner nobody can have stored an anchor of them.
 TIMES = ("2101-01-01T00:00:00.000000Z", "2101-02-01T00:00:00.000000Z", "2101-03-01T00:00:00.000000Z")
 

@@ -14,6 +14,8 @@ from tests.e2e import ops
 from tests.e2e.conftest import open_shop
 from tests.e2e.shell import Shell
 
+pytestmark = pytest.mark.slow
+
 ADDRESSES = ("sqlite:///kept.sqlite", "file:kept")
 NOWHERE = ("postgresql://golden:hunter2@127.0.0.1:1/golden", "sqlite:///nowhere", "file:nowhere", "mysql://u:hunter2@h")
 

@@ -10,6 +10,8 @@ from syrupy.assertion import SnapshotAssertion
 from tests import runs
 from tests.e2e.shell import ACTIVE_KID, Shell
 
+pytestmark = pytest.mark.slow
+
 
 def values(
     shell: Shell, *argv: str, env: dict[str, str | None] | None = None, cwd: Path | None = None

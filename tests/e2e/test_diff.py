@@ -9,6 +9,8 @@ from syrupy.assertion import SnapshotAssertion
 from tests import runs
 from tests.e2e.shell import Shell
 
+pytestmark = pytest.mark.slow
+
 MEMBERS = {"schema", "kind", "step_id", "index", "path", "expected", "actual"}
 
 

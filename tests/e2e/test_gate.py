@@ -260,6 +260,40 @@ def test_chance_is_told_from_change(team: Shell) -> None:
     assert by(team.golden("gate", "greet-ada", "--repeat", "3", "--json")) == {"greet-ada": "diverged"}
 
 
+def test_a_repetition_that_judged_nothing_does_not_pass(team: Shell) -> None:
+    team.write("skills.py", 'import os\nassert "PYTHONHASHSEED" not in os.environ\n' + SKILLS)
+    done = team.golden("gate", "--repeat", "2")
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-2] == "golden: a repetition ended with exit code 2 before it had judged everything"
+
+
+def test_a_repetition_judges_what_a_list_cannot_name_as_it_is_and_believes_no_earlier_match(team: Shell) -> None:
+    (team.here / "goldens").rename(team.here / "#goldens")
+    change(team, '"words": 2', '"words": 3 if os.environ.get("PYTHONHASHSEED", "random") != "random" else 2')
+    told = {"CI": None, "GOLDEN_STATE_DIR": str(team.here / "elsewhere")}
+    assert team.golden("gate", "--dir", "#goldens", env=told).code == 0
+    done = team.golden("gate", "--dir", "#goldens", "--repeat", "3", "--json", "-x", env=told)
+    assert (done.code, by(done)) == (1, {"greet-ada": "flaky"})
+
+
+HIDES_A_SEAL = """\
+import os
+from pathlib import Path
+
+seal, gone = Path("goldens/greet-ada.steps.jsonl.sig"), Path("gone")
+if "PYTHONHASHSEED" not in os.environ and gone.exists():
+    gone.rename(seal)
+elif "PYTHONHASHSEED" in os.environ and seal.exists():
+    seal.rename(gone)
+"""
+
+
+def test_a_file_that_one_repetition_finds_forged_decides(team: Shell) -> None:
+    team.write("skills.py", HIDES_A_SEAL + SKILLS)
+    done = team.golden("gate", "kind-1", "greet-ada", "--repeat", "3", "--json")
+    assert (done.code, by(done)["greet-ada"]) == (3, "flaky")
+
+
 def test_what_the_code_of_one_leaves_behind_the_next_does_not_see(team: Shell) -> None:
     change(team, "    return {", '    assert os.getcwd() != "/" and "LEFT" not in os.environ\n    return {')
     change(team, 'return ["a', 'os.chdir("/"), os.environ.update(LEFT="1")\n    return ["a')
@@ -312,6 +346,15 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_judged(
     team: Shell, place: str, said: str
 ) -> None:
     assert said in team.golden("gate", "--junit", place).refused(2)
+
+
+def test_a_gate_that_judges_nothing_leaves_no_report_of_an_earlier_one(team: Shell) -> None:
+    reports = {"--junit": "r.xml", "--html": "r.html", "--sarif": "r.sarif"}
+    argv = [word for pair in reports.items() for word in pair]
+    assert team.golden("gate", *argv).code == 0
+    team.write("skills.py", "import nowhere\n")
+    assert team.golden("gate", *argv).code == 2
+    assert [(team.here / name).read_text() for name in reports.values()] == ["", "", ""]
 
 
 def test_json_keeps_what_it_says_of_a_place_apart(team: Shell) -> None:
@@ -372,6 +415,36 @@ def test_whatever_it_hung_on_makes_it_replayed(team: Shell, story: Story) -> Non
     done = team.golden("gate", "--json")
     assert done.code != 0, done
     assert not cached(done)["greet-ada"]
+
+
+def test_another_variable_of_the_environment_makes_it_replayed(team: Shell) -> None:
+    change(team, "registry = ", 'WORDS = int(os.environ.get("WORDS", "2"))\n\nregistry = ')
+    change(team, '"words": 2', '"words": WORDS')
+    for known in (False, True):
+        assert set(cached(team.golden("gate", "--json", env={"SHLVL": str(known)})).values()) == {known}
+    assert team.golden("gate", env={"WORDS": "3"}).code == 1
+
+
+def test_another_data_file_of_a_package_makes_it_replayed(team: Shell) -> None:
+    team.write("words/__init__.py", "")
+    data = team.write("words/count.txt", "2")
+    os.utime(data, (1, 1))
+    change(team, "import sys\n", 'import pkgutil\nimport sys\n\nWORDS = int(pkgutil.get_data("words", "count.txt"))\n')
+    change(team, '"words": 2', '"words": WORDS')
+    for path in (*team.here.glob("*.py"), *team.here.glob("words/*.py")):
+        os.utime(path, (1, 1))
+    for known in (False, True):
+        assert set(cached(team.golden("gate", "--json")).values()) == {known}
+    data.write_text("3")
+    assert team.golden("gate").code == 1
+
+
+def test_what_a_module_asks_for_when_it_is_imported_counts_for_all_that_use_it(team: Shell) -> None:
+    change(team, "registry = ", 'WORDS = len(os.listdir("specs"))\n\nregistry = ')
+    change(team, '"words": 2', '"words": WORDS')
+    os.utime(team.here / "skills.py", (1, 1))
+    for _ in range(2):
+        assert set(cached(team.golden("gate", "--json")).values()) == {False}
 
 
 BEYOND = ["os.listdir('.')", "__import__('time').time()", "open('out', 'w').close()", "os.fork() or os._exit(0)"]

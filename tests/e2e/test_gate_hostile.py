@@ -107,6 +107,21 @@ def test_a_list_may_be_long(team: Shell) -> None:
     assert team.golden("gate", "@list", "--json").objects[-1]["checked"] == 2
 
 
+def test_every_report_of_calls_without_end_is_short(team: Shell) -> None:
+    act(team, "def ping(n): return pong(n) + pong(n)", "def pong(n): return ping(n + 1)", "ping(0)")
+    done = team.golden("gate", "a", "--github", "--junit", "r.xml", "--html", "r.html", "--sarif", "r.sarif")
+    assert done.code == 1
+    assert max(map(len, done.stdout.splitlines())) < 4000
+    assert {len((team.here / name).read_text()) < 40_000 for name in ("r.xml", "r.html", "r.sarif")} == {True}
+
+
+def test_a_number_of_any_size_differs_like_any_other(team: Shell) -> None:
+    act(team, "return 10**400")
+    assert by(team.golden("gate", "--json")) == dict.fromkeys(
+        ("goldens/a.steps.jsonl", "goldens/b.steps.jsonl"), "diverged"
+    )
+
+
 def test_two_reports_in_one_file_are_refused(team: Shell) -> None:
     assert "one file" in team.golden("gate", "--junit", "r.xml", "--html", "./r.xml").refused()
 

@@ -14,6 +14,8 @@ from tests.e2e import ops
 from tests.e2e.conftest import open_shop
 from tests.e2e.shell import ACTIVE_KID, Shell
 
+pytestmark = pytest.mark.slow
+
 RUNS = ("done", "failed", "dear", "killed")
 
 

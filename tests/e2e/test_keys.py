@@ -13,6 +13,8 @@ from golden.keyring import HmacKey, kid_of, new_secret
 from tests import runs
 from tests.e2e.shell import ACTIVE_KID, Answer, Shell
 
+pytestmark = pytest.mark.slow
+
 CANARY = "canary-secret-that-must-be-seen-nowhere-0123456789"
 KID = kid_of(CANARY.encode())
 ATTRIBUTES = "*.steps.jsonl* -text -merge diff=golden\n"

@@ -15,6 +15,8 @@ from syrupy.assertion import SnapshotAssertion
 from tests import runs
 from tests.e2e.shell import ACTIVE_KID, Shell
 
+pytestmark = pytest.mark.slow
+
 ELSEWHERE: dict[str, str | None] = {"GOLDEN_STATE_DIR": "never-seen"}
 
 

@@ -16,6 +16,8 @@ from golden.store import RESERVED
 from tests import runs
 from tests.e2e.shell import Shell
 
+pytestmark = pytest.mark.slow
+
 
 def everything(folder: Path) -> dict[str, bytes]:
     found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")

@@ -157,6 +157,21 @@ def test_a_call_that_the_recording_does_not_hold_is_refused_unless_live(team: Sh
     assert team.golden("replay", "eur").code == 0
 
 
+def test_an_update_that_is_refused_or_killed_leaves_what_waits(team: Shell) -> None:
+    change(team, '"EUR"', '"NOK"')
+    assert team.golden("update", "eur", "--live").code == 0
+    waits = (team.here / "goldens/pending/eur.steps.jsonl").read_bytes()
+    assert team.golden("update", "eur").code == 2
+    change(team, "    return {", "    import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n    return {")
+    assert team.golden("update", "--all").code == -9
+    assert (team.here / "goldens/pending/eur.steps.jsonl").read_bytes() == waits
+    assert team.golden("review", "--json").objects[0]["run_id"] == "eur"
+    assert team.golden("accept", "eur", "--reason", "another currency").code == 0
+    change(team, "    import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n", "")
+    assert team.golden("update", "--all").code == 0
+    assert not list((team.here / "goldens/pending").iterdir())
+
+
 def test_one_refused_run_keeps_no_other_from_being_updated(team: Shell) -> None:
     change(team, '"EUR"', '"NOK"')
     change(team, "Hello", "Bye")
@@ -232,7 +247,8 @@ def test_a_path_is_no_run_that_waits(team: Shell) -> None:
         assert "is not a run id" in team.golden("accept", name, "--reason", "x").refused(2)
 
 
-def test_what_took_the_place_of_the_recording_shown_is_not_accepted_for_it(team: Shell) -> None:
+@pytest.mark.parametrize("letter", ["a", "r"])
+def test_what_took_the_place_of_the_recording_shown_is_not_decided_about_for_it(team: Shell, letter: str) -> None:
     change(team, "Hello", "Bye")
     team.golden("update", "ada")
     before = golden(team, "ada")
@@ -240,7 +256,7 @@ def test_what_took_the_place_of_the_recording_shown_is_not_accepted_for_it(team:
         terminal.until("accept (a), reject (r), skip (s), quit (q)? ")
         change(team, "Bye", "Anything")
         assert team.golden("update", "ada").code == 0
-        terminal.press("a\n")
+        terminal.press(f"{letter}\n")
         terminal.until("reason: ")
         terminal.press("a farewell\n")
         text, code = terminal.end()
@@ -301,6 +317,30 @@ def test_at_a_terminal_one_answer_is_for_all_that_changed_alike(team: Shell) -> 
         assert terminal.end()[1] == 1
     assert seal(team, "bob")["accepted"]["reason"] == "we close"
     assert team.golden("review", "--json").objects[0]["run_id"] == "eur"
+
+
+def test_at_a_terminal_a_reason_is_asked_for_until_there_is_one_and_one_refusal_ends_nothing(team: Shell) -> None:
+    change(team, "Hello", "Goodbye")
+    change(team, '"price": 10', '"price": 11')
+    team.golden("update", "--all")
+    with Terminal(team, "review", "bob", "eur") as terminal:
+        terminal.until("quit (q)? ")
+        terminal.press("a\n")
+        terminal.until("reason: ")
+        terminal.press("  \n")
+        terminal.until("reason: ")
+        path = team.here / "goldens/bob.steps.jsonl"
+        path.write_bytes(path.read_bytes().replace(b"Hello", b"Hullo"))
+        terminal.press("we close\n")
+        terminal.until("bob  refused: ")
+        terminal.until("quit (q)? ")
+        terminal.press("a\n")
+        terminal.until("reason: ")
+        terminal.press("dearer\n")
+        text, code = terminal.end()
+    assert code == 3
+    assert "eur  accepted" in text
+    assert team.golden("review").code == 3
 
 
 def test_a_function_is_updated(team: Shell) -> None:

@@ -20,6 +20,8 @@ from golden.store import Store
 from tests import runs
 from tests.e2e.shell import ACTIVE_KID, Answer, Shell, command
 
+pytestmark = pytest.mark.slow
+
 NEW_KID = HmacKey(runs.RETIRED).kid
 COMPROMISED = ("rotate", "--reason", "compromised", "--anchor", "@anchor.txt")
 SCHEDULED = ("rotate", "--reason", "scheduled")

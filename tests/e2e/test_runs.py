@@ -12,6 +12,8 @@ from tests.e2e import ops
 from tests.e2e.conftest import open_shop
 from tests.e2e.shell import Shell
 
+pytestmark = pytest.mark.slow
+
 CONTRACT = (
     "run_id workflow_id tenant_id next_step_index last_result_hash status version created_at updated_at started_at"
     " ended_at"

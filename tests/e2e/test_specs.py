@@ -9,6 +9,8 @@ from syrupy.assertion import SnapshotAssertion
 
 from tests.e2e.shell import Shell
 
+pytestmark = pytest.mark.slow
+
 Document = dict[str, Any]
 
 

@@ -12,6 +12,8 @@ from syrupy.assertion import SnapshotAssertion
 from tests import runs
 from tests.e2e.shell import ACTIVE_KID, Shell
 
+pytestmark = pytest.mark.slow
+
 NO_KEY: dict[str, str | None] = {"GOLDEN_SECRET_FILE": None, "GOLDEN_SECRET_PREVIOUS": None}
 
 

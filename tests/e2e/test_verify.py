@@ -15,6 +15,8 @@ from syrupy.assertion import SnapshotAssertion
 from tests import runs
 from tests.e2e.shell import ACTIVE_KID, Shell
 
+pytestmark = pytest.mark.slow
+
 RECORDINGS = runs.FIXTURES / "recordings"
 EXPECTED = json.loads((RECORDINGS / "v1" / "expect.json").read_text())
 AOS = json.loads((RECORDINGS / "aos" / "expect.json").read_text())

@@ -1,10 +1,12 @@
 """Redaction: which values are secrets, in what forms they are found, and that a recording's numbers are kept."""
 
 import base64
+import html
 import json
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+import markupsafe
 import pytest
 
 from golden.canonical import canonical_bytes, decode
@@ -83,6 +85,13 @@ def test_a_declared_value_is_replaced_wherever_it_occurs(rule: str, value: Any, 
         json.dumps(TOKEN),
         json.dumps(TOKEN, ensure_ascii=False),
         json.dumps({"body": json.dumps({"t": TOKEN}, ensure_ascii=False)}, ensure_ascii=False),
+        json.dumps({"body": json.dumps({"t": TOKEN})}),
+        html.escape(TOKEN),
+        html.escape(TOKEN, quote=False),
+        str(markupsafe.escape(TOKEN)),
+        TOKEN.strip(),
+        quote(TOKEN.strip()),
+        base64.b64encode(f"user:{TOKEN.strip()}".encode()).decode(),
         repr(TOKEN),
         repr({"t": TOKEN}),
         quote(TOKEN),

@@ -90,6 +90,15 @@ def test_frames_of_the_standard_library_and_of_this_project_are_left_out() -> No
     assert [name for _, name in failure.frames] == ["caught", "<lambda>"]
 
 
+def test_calls_that_go_round_and_round_are_told_in_few_lines() -> None:
+    said = [("a.py:1", "main"), *[("a.py:2", "f")] * 900]
+    assert Failure("RecursionError", "", said).stack == [("a.py:1", "main", 1), ("a.py:2", "f", 900)]
+    rounds = [(f"a.py:{n % 2}", "f") for n in range(901)]
+    shown = Failure("RecursionError", "", rounds).stack
+    assert (shown[0], shown[10], shown[-1]) == (("a.py:0", "f", 1), ("…", "861 more", 1), ("a.py:0", "f", 1))
+    assert len(shown) == 41
+
+
 def test_failure_without_a_frame_of_the_user_has_no_location() -> None:
     assert failure_of(ValueError("never raised")) == Failure("ValueError", "never raised", [])
     assert failure_of(ValueError("never raised")).location is None

@@ -343,11 +343,61 @@ def test_an_undeclared_secret_in_a_run_is_never_written(lab: Lab, where: str) ->
     recording = lab.record(document, skills(first=first, s=s))
     assert recording.statement.status == "failed"
     assert token not in text_of(lab)
+    assert replay(recording, skills(first=first, s=s)).matched
     assert text_of(lab).count("a1b2c3d4e5f6a7b8c9d0") == (where == "inputs")
     error = records(recording)[-1].step.error
     assert error
     told = "401 for (a GitHub token)" if where == "message" else "holds what looks like a"
     assert told in error.message
+
+
+@pytest.mark.parametrize("where", ["output", "result", "argument", "inputs"])
+def test_an_undeclared_secret_of_a_step_within_a_step_fails_a_replay_alike(lab: Lab, where: str) -> None:
+    token = "ghp_" + "a1B2" * 9
+
+    @external
+    def ask(question: str) -> str:
+        return token if where == "result" else question
+
+    @nested
+    def look(question: str) -> str:
+        return ask(token if where == "argument" else question) and token
+
+    def agent() -> str:
+        return look(token if where == "inputs" else "?")
+
+    recording = record(agent, store=lab.store, run_id="r-1")
+    assert recording.statement.status == "failed"
+    assert token not in text_of(lab)
+    assert replay(recording, agent).matched
+
+
+def test_a_replay_shows_no_secret_that_the_recording_does_not_hold(lab: Lab) -> None:
+    token = "ghp_" + "a1B2" * 9
+    found = lab.diverges(lambda _: 1, lambda _: {"t": token})
+    assert (found.cause, found.expected) == ("error", None)
+    assert found.actual["type"] == "SecretError"
+    answer = lab.replay(lab.run(lambda _: 1), lambda _: _fail(f"401 for {token}"))
+    assert answer.failure
+    assert answer.failure.message == "401 for (a GitHub token)"
+
+
+def _fail(message: str) -> None:
+    raise ValueError(message)
+
+
+def test_what_was_allowed_when_it_was_recorded_may_be_another_in_a_replay(lab: Lab) -> None:
+    tokens = iter(["ghp_" + "a1B2" * 9, "ghp_" + "c3D4" * 9])
+    places = ["/steps/a/output"]
+    recording = lab.record(flow(step("a", "s")), skills(s=lambda _: {"t": next(tokens)}), allow_secrets=places)
+    found = lab.replay(recording, lambda _: {"t": next(tokens)}).divergence
+    assert found
+    assert (found.cause, found.path) == ("output", "/t")
+
+
+def test_a_volatile_value_that_looks_like_a_secret_only_in_a_replay_is_not_looked_at(lab: Lab) -> None:
+    values = iter(["nothing special", "ghp_" + "c3D4" * 9])
+    lab.matches(lambda _: {"t": next(values), "n": 1}, volatile=["/steps/a/output/t"])
 
 
 def test_what_is_allowed_is_recorded_as_it_is(lab: Lab) -> None:
