@@ -125,7 +125,8 @@ class Golden:
             run: a run id in the golden directory, a path (relative to the project's root), or a recording.
             skills: a registry, or the names of modules as `--skills` takes them; by default the configured ones.
             function: in place of skills, the function that was recorded.
-            spec: compared with, by default the recorded one.
+            spec: compared with; by default the current one if the configuration says where `specs` are, else the
+                recorded one.
             inputs: in place of recorded run inputs.
 
         Raises:
