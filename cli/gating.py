@@ -26,7 +26,6 @@ from cli.render import Out, bold, counted, dim, mark, safe
 from cli.repeats import Repeats
 from cli.replaying import divergence_lines
 from cli.settings import Settings, kept_surroundings
-from cli.specs import CurrentSpecs
 from cli.usercode import TerminatedError, heed_sigterm, prepare
 from cli.workers import Died, answers
 from golden.clock import timestamp
@@ -35,6 +34,7 @@ from golden.errors import GoldenError, KeyringError, StoreError, UsageError
 from golden.review import pending_folder, waiting
 from golden.store import SEAL_SUFFIX, SUFFIX, GoldenFile, Store, locate, stems
 from golden.version import VERSION
+from replay.current_specs import CurrentSpecs
 from replay.frames import Failure
 from replay.gate import Gate, Terms
 from replay.judgement import DIFFERS, MATCHED, UNDECIDED, Finding, Judgement, Summary, code_of, summed_up

@@ -19,12 +19,12 @@ from cli.functions import function_option, with_functions
 from cli.inputs import given_inputs, input_options
 from cli.parallel import in_order
 from cli.render import bold, counted, dim, failure_lines, mark, safe, shown
-from cli.specs import CurrentSpecs
 from cli.usercode import TerminatedError, prepare
 from golden.errors import GoldenError, KeyringError, TamperedError, UsageError
 from golden.event import StepData
 from golden.recording import Recording
 from golden.store import GoldenFile, Store, locate
+from replay.current_specs import CurrentSpecs
 from replay.divergence import Divergence
 from replay.frames import Failure
 from replay.guard import Mode

@@ -11,9 +11,9 @@ from cli.commands import permit_of, permit_options
 from cli.inputs import given_inputs, input_options
 from cli.render import safe
 from cli.running import Running, running_options
-from cli.specs import CurrentSpecs
 from golden.errors import UsageError
 from golden.store import check_run_id
+from replay.current_specs import CurrentSpecs
 from replay.lineage import latest
 from replay.permission import Permit
 from replay.resuming import CHANGES, Terms

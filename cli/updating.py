@@ -15,7 +15,6 @@ from cli.inputs import given_inputs, input_options
 from cli.render import Out, bold, dim, mark, safe
 from cli.running import Watching
 from cli.settings import Settings, kept_surroundings
-from cli.specs import CurrentSpecs
 from cli.usercode import TerminatedError, prepare
 from golden.difference import Difference, diff
 from golden.errors import GoldenError, TamperedError, UsageError
@@ -23,6 +22,7 @@ from golden.recording import Recording
 from golden.review import discard_draft, draft_store, pending_folder, reject, submit, waiting
 from golden.store import GoldenFile, Store
 from replay.command import with_commands
+from replay.current_specs import CurrentSpecs
 from replay.judgement import Change, kind_between
 from replay.permission import Permit
 from replay.runner import Host

@@ -125,7 +125,8 @@ class Golden:
             run: a run id in the golden directory, a path (relative to the project's root), or a recording.
             skills: a registry, or the names of modules as `--skills` takes them; by default the configured ones.
             function: in place of skills, the function that was recorded.
-            spec: compared with, by default the recorded one.
+            spec: compared with; by default the current one if the configuration says where `specs` are, else the
+                recorded one.
             inputs: in place of recorded run inputs.
 
         Raises:
@@ -175,44 +176,51 @@ class Golden:
         dead = ", ".join(spelt_out(place) for place in sorted(self._dead))
         return f"volatile paths that matched nothing in this test: {dead}\nhint: correct the marker, or remove them"
 
-    def _checked(self, value: Any, name: str | None, places: tuple[str, ...], frame: FrameType) -> str | None:
-        told, shelf = self.told, self._terms.shelf
+    def _checked(self, value: Any, name: str | None, volatile: tuple[str, ...], frame: FrameType) -> str | None:
+        """Compare a value with the one that is kept, or take it along to be kept; return what is wrong."""
         step_id = self._step_id(name)
         data = checked_size(_canonical(value))
-        rules = volatile_of(step_id, places) if places else None
+        rules = volatile_of(step_id, volatile) if volatile else None
         found = sha256_hex(data) if rules is None else rules.hash_output(step_id, data)
         if rules is not None:
-            self._refuse_dead(rules, places)
-        leaf = shelf.leaf(told.run_id)
+            self._refuse_dead(rules, volatile)
+        leaf = self._terms.shelf.leaf(self.told.run_id)
         kept = leaf.kept.get(step_id) if leaf else None
-        if kept is not None and kept.volatile == places and kept.output_hash == found:
-            told.seen.append(Seen(step_id, "same"))
-            return None
-        told.seen.append(seen := Seen(step_id, "new"))
-        if self._terms.updating:
-            seen.state = "differs" if kept else "new"
-            seen.data, seen.volatile = data.decode(), places
-            return None
-        if kept is None:
-            seen.divergence = Divergence("output", step_id, None, "", None, decode(data), self._place(frame), "added")
-            seen.divergence = short(seen.divergence)
-            return (
-                f"no golden value is kept for {spelt_out(step_id)} of {spelt_out(told.module)}\n"
-                f"  actual    {spelt_out(short_json(decode(data)))}\n"
-                "hint: `pytest --golden-update` keeps this one; look at it before you commit it"
-            )
-        sides_ = shelf.value(told.run_id, step_id), decode(data)
-        expected, actual = sides_ if rules is None else (stripped(step_id, rules, side) for side in sides_)
-        places_ = list(value_differences(expected, actual))
-        if not places_:
+        wrong = None
+        if kept is not None and kept.volatile == volatile and kept.output_hash == found:
+            seen = Seen(step_id, "same")
+        elif self._terms.updating:
+            seen = Seen(step_id, "differs" if kept else "new", data.decode(), volatile)
+        elif leaf is None or kept is None:
+            seen, wrong = self._new(step_id, decode(data), frame)
+        else:
+            seen, wrong = self._compared(step_id, decode(data), rules, leaf.path, frame)
+        self.told.seen.append(seen)
+        return wrong
+
+    def _new(self, step_id: str, value: Any, frame: FrameType) -> tuple[Seen, str]:
+        found = Divergence("output", step_id, None, "", None, value, self._place(frame), "added")
+        return Seen(step_id, "new", divergence=short(found)), (
+            f"no golden value is kept for {spelt_out(step_id)} of {spelt_out(self.told.module)}\n"
+            f"  actual    {spelt_out(short_json(value))}\n"
+            "hint: `pytest --golden-update` keeps this one; look at it before you commit it"
+        )
+
+    def _compared(
+        self, step_id: str, actual: Any, rules: Volatile | None, path: str, frame: FrameType
+    ) -> tuple[Seen, str | None]:
+        expected = self._terms.shelf.value(self.told.run_id, step_id)
+        if rules is not None:
+            expected, actual = stripped(step_id, rules, expected), stripped(step_id, rules, actual)
+        places = list(value_differences(expected, actual))
+        if not places:
             # The rules are others than when it was kept; by those of now it is the same.
-            seen.state = "same"
-            return None
-        seen.state = "differs"
-        kind, path, one, other = places_[0]
-        seen.divergence = short(Divergence("output", step_id, None, path, one, other, self._place(frame), kind))
-        seen.differences, seen.more = excerpts(places_)
-        return "\n".join(_lines(self._judgement(seen, leaf.path if leaf else ""), places_))
+            return Seen(step_id, "same"), None
+        kind, at, one, other = places[0]
+        found = short(Divergence("output", step_id, None, at, one, other, self._place(frame), kind))
+        differences, more = excerpts(places)
+        seen = Seen(step_id, "differs", divergence=found, differences=differences, more=more)
+        return seen, "\n".join(_lines(self._judgement(seen, path), places))
 
     def _step_id(self, name: str | None) -> str:
         test = self.told.test

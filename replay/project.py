@@ -1,4 +1,4 @@
-"""Project: what a library is told of a project: its golden directories, keys and skills, as the command finds them.
+"""Project: what a library is told of a project: golden directories, keys, skills, specs, found as the command does.
 
 Is given the environment, and reads no key of the configuration that is the command's alone.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from golden.memory import Memory
 from golden.sources import Pool, Sources, keyring_from, read_sources
 from golden.store import Store
 from golden.whereabouts import find_configuration, sources_place, state_place, usual_keyring
+from replay.current_specs import CurrentSpecs
 
 _PATHS = ("GOLDEN_DIR", "GOLDEN_KEYRING", "GOLDEN_SOURCES", "GOLDEN_STATE_DIR", "GOLDEN_SECRET_FILE")
 
@@ -43,11 +45,12 @@ class Project:
     @property
     def skills(self) -> list[str]:
         """The configured skill modules, paths absolute."""
-        given = self._values.get("skills", [])
-        names = [given] if isinstance(given, str) else given
-        if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-            raise self._wrong("skills", "text or a list of texts")
-        return [self.skill_place(name) for name in names]
+        return [self.skill_place(name) for name in self._names("skills")]
+
+    @cached_property
+    def specs(self) -> CurrentSpecs:
+        """The configured spec files, read when one of them is first asked for."""
+        return CurrentSpecs([str(Path(self.root, name)) for name in self._names("specs")], None)
 
     def skill_place(self, name: str) -> str:
         """Return where skills are loaded from, a path absolute, the name of a module as it is."""
@@ -89,6 +92,13 @@ class Project:
         if path is None or not (self._environ.get("GOLDEN_SOURCES") or os.path.lexists(path)):
             return Sources()
         return read_sources(path)
+
+    def _names(self, key: str) -> list[str]:
+        given = self._values.get(key, [])
+        names = [given] if isinstance(given, str) else given
+        if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+            raise self._wrong(key, "text or a list of texts")
+        return names
 
     def _text(self, key: str, default: str) -> str:
         value: Any = self._values.get(key, default)

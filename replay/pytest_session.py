@@ -1,6 +1,6 @@
-"""The session of golden values: one for all tests of a process, summing up and writing where pytest was started.
+"""The session of golden values: one for all tests of a process; where pytest was started it writes and reports.
 
-What is asked and compared is `checks`' business, how values are kept `shelf`'s.
+What is asked and compared is `checks`' business, what all of it comes to `tally`'s, how values are kept `shelf`'s.
 """
 
 from __future__ import annotations

@@ -57,6 +57,8 @@ class Trials:
         recording, path = self._opened(run)
         watch = judging.Watch()
         try:
+            if spec is None and recording is not run:
+                spec = self._project.specs.of(recording.start)
             answer: Replay = replayer.replay(recording, code, spec, inputs=inputs, observer=watch)
             judgement: Judgement = judging.judged(recording, answer, watch, path=path, timeline=timeline)
         finally:
@@ -108,6 +110,8 @@ def lines_of(found: Judgement) -> Iterator[str]:
         yield f"  {name:<9} {spelt_out(text)}"
     if found.divergence is not None and found.divergence.location:
         yield spelt_out(f"  at        {found.divergence.location}")
+    if found.divergence is not None and found.divergence.cause == "spec":
+        yield spelt_out(f"  spec      {found.spec_source}")
     if found.failure is not None:
         yield spelt_out(f"  {found.failure.type}: {found.failure.message}")
     yield from (spelt_out(f"  note: {note}") for note in found.notes)

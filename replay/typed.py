@@ -89,6 +89,9 @@ def _unfolded(value: Any) -> Any:
     try:
         found = _listed(msgspec.to_builtins(value, str_keys=True, order="deterministic", enc_hook=_encoded))
         canonical_bytes(found)
+        # As text it still has every member, of those that are called alike too.
+        if len(msgspec.json.encode(value, enc_hook=_encoded)) != len(msgspec.json.encode(found)):
+            raise FormatError(f"a {type(value).__name__} has two keys that are one in JSON, as 1 and '1' are", hint="")
     except FormatError:
         raise
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:

@@ -7,13 +7,13 @@ import os
 import sys
 from pathlib import Path
 
-from tests.bench import calls, gates, many, report, rows
+from tests.bench import calls, checks, gates, many, report, rows
 from tests.bench.false_alarms import CONTROLS, count_alarms
 from tests.bench.install import Product, scratch
 from tests.bench.report import Row, Section
 from tests.bench.rows import Bench
 
-SECTIONS = {**rows.SECTIONS, **calls.SECTIONS, **gates.SECTIONS, **many.SECTIONS}
+SECTIONS = {**rows.SECTIONS, **calls.SECTIONS, **gates.SECTIONS, **checks.SECTIONS, **many.SECTIONS}
 
 
 def alarms(product: Product, folder: Path, times: int) -> Section:

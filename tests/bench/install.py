@@ -42,27 +42,18 @@ class Product:
 
     def install(self) -> None:
         """Build the wheel of the checkout, or of `commit`, and install it with the locked versions of what it needs."""
-        uv = os.environ.get("UV") or shutil.which("uv")
-        if uv is None:
-            sys.exit("the benchmark needs uv\nhint: pip install uv")
         # Not an editable install: its import hook is paid at every start, and a user has none.
         self._do(sys.executable, "-m", "venv", "--without-pip", str(self.folder / "venv"))
         source = self._exported(self.commit) if self.commit else ROOT
-        self._do(uv, "build", "-q", "--wheel", "--out-dir", str(self.folder / "dist"), str(source))
+        self._do(_uv(), "build", "-q", "--wheel", "--out-dir", str(self.folder / "dist"), str(source))
         (wheel,) = (self.folder / "dist").glob("*.whl")
-        constraints = ["--constraints", str(ROOT / "requirements.lock")]
-        self._do(
-            uv,
-            "pip",
-            "install",
-            "-q",
-            "--python",
-            self.python,
-            "--compile-bytecode",
-            *constraints,
-            f"{wheel}[postgres]",
-        )
+        self.add(f"{wheel}[postgres]")
         self._do(self.python, "-m", "compileall", "-q", str(ROOT / "tests" / "bench"))
+
+    def add(self, what: str) -> None:
+        """Install something more, in the locked versions."""
+        constraints = ["--constraints", str(ROOT / "requirements.lock")]
+        self._do(_uv(), "pip", "install", "-q", "--python", self.python, "--compile-bytecode", *constraints, what)
 
     def inside(self, action: str, *arguments: object) -> Any:
         """Let `inside` do `action` in a process of its own with the installed product, and return its answer."""
@@ -95,3 +86,10 @@ class Product:
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+
+
+def _uv() -> str:
+    uv = os.environ.get("UV") or shutil.which("uv")
+    if uv is None:
+        sys.exit("the benchmark needs uv\nhint: pip install uv")
+    return uv

@@ -169,6 +169,7 @@ def test_parameters_and_classes_tell_values_apart(project: Project) -> None:
         ('{"a": [float("nan")]}', 'number at "/a/0" is nan, which JSON cannot carry'),
         ('{"a": {"b": object()}}', 'value at "/a/b" is a object'),
         ('{"a": {(1, 2): 2}}', 'object key at "/a" is a tuple, not text'),
+        ('{"a": {1: 2, "1": 3}}', 'object key at "/a" is a int, not text: a dict has two keys that are one in JSON'),
         ('"\\ud800"', 'text at "" holds a lone surrogate'),
     ],
 )  # fmt: skip
@@ -690,7 +691,9 @@ def test_a_recording_is_made_and_replayed_and_the_first_divergence_fails(project
     assert not project.goldens.exists()
 
 
-def test_a_recording_of_the_project_is_replayed_by_its_id_and_by_its_path(project: Project) -> None:
+@pytest.fixture
+def recorded(project: Project) -> Project:
+    """A project with the recording r-1, and a test that replays it."""
     (project.here / "golden.toml").write_text('dir = "goldens"\nskills = ["skills.py"]\nledger = false\n')
     (project.here / "skills.py").write_text(SKILLS.format(1))
     code = f"""
@@ -710,9 +713,26 @@ record(spec, load_skills(["skills.py"]), store=store, run_id="r-1").close()
         golden.replay("goldens/r-1.steps.jsonl", skills="skills.py")
     """
     )
-    project.run(passed=1)
-    (project.here / "skills.py").write_text(SKILLS.format(2))
-    project.run(failed=1).stdout.fnmatch_lines(["*r-1: a: output differs", "*expected  1", "*actual    2"])
+    return project
+
+
+def test_a_recording_of_the_project_is_replayed_by_its_id_and_by_its_path(recorded: Project) -> None:
+    recorded.run(passed=1)
+    (recorded.here / "skills.py").write_text(SKILLS.format(2))
+    recorded.run(failed=1).stdout.fnmatch_lines(["*r-1: a: output differs", "*expected  1", "*actual    2"])
+
+
+def test_a_recording_of_the_project_is_compared_with_the_spec_as_it_is_now(recorded: Project) -> None:
+    (recorded.here / "specs").mkdir()
+    (recorded.here / "specs/s.json").write_text('{"id": "s", "steps": [{"id": "a", "skill_id": "say"}]}')
+    with (recorded.here / "golden.toml").open("a") as configuration:
+        configuration.write('specs = "specs"\n')
+    recorded.run(passed=1)
+    (recorded.here / "specs/s.json").write_text('{"id": "s", "steps": [{"id": "b", "skill_id": "say"}]}')
+    result = recorded.run(failed=1)
+    result.stdout.fnmatch_lines(["*r-1: b: spec differs at /steps/0/id", "*spec      current specs/s.json"])
+    (recorded.here / "specs/s.json").unlink()
+    recorded.run(failed=1).stdout.fnmatch_lines(["*no spec under `specs` has the id s"])
 
 
 def test_reports_hold_what_tests_found(project: Project) -> None:

@@ -1,4 +1,4 @@
-"""Specs: the spec files as they are now, which a recording is compared with, or gone on with, by the id it names."""
+"""Current specs: spec files as they are now, by the id that a recording names: compared with it, or gone on with."""
 
 from __future__ import annotations
 
