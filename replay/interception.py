@@ -21,6 +21,7 @@ from unittest.mock import patch
 from urllib.parse import urlencode
 
 import vcr.patch
+import vcr.stubs
 from vcr.filters import decode_response
 from vcr.patch import CassettePatcherBuilder
 from vcr.request import Request
@@ -62,11 +63,18 @@ def _put() -> Iterator[None]:
         with ExitStack() as stack:
             # It would take every patch away, in all threads, while a connection is made: which looks at none of them.
             stack.enter_context(patch.object(vcr.patch, "force_reset", nullcontext))
+            stack.enter_context(patch.object(vcr.stubs.VCRHTTPResponse, "stream", _pieces))
             for patcher in _Builder(_cassette).build():
                 stack.enter_context(patcher)
             yield
     finally:
         log.setLevel(level)
+
+
+def _pieces(response: Any, amt: int = 65536, decode_content: object = None) -> Iterator[bytes]:  # noqa: ARG001  its shape is urllib3's
+    """Give the body of a response; vcrpy itself ends it by an empty piece, which no library gives."""
+    while piece := response.read(amt):
+        yield piece
 
 
 class _Turn:
@@ -125,7 +133,7 @@ class _Cassette:
     def append(self, _request: Request, response: Response) -> None:
         turn = _turn.get()
         if turn is not None:
-            turn.responses.append(_decoded(response))
+            turn.responses.append(response)
 
     def filter_request(self, request: Request) -> Request:
         return request
@@ -204,6 +212,7 @@ class _Connection:
         if exchange is None:
             with _Turn().taken():
                 return send()
+        exchange.is_raw = self._is_plain
         return exchange.made(self._vcr_request, send)
 
 
@@ -269,6 +278,8 @@ class _Exchange:
     base: Any = None
     # The body, where it is given by its fields.
     form: bytes | None = None
+    # Whether the library gives a body as it comes, compressed or not.
+    is_raw = False
 
     def __init__(self, scope: Scope, name: str, spaces: Sequence[str]) -> None:
         self._scope = scope
@@ -328,8 +339,9 @@ class _Exchange:
             return self._scope.refuse(f"HTTP request to {without_secrets(url)}: {error.problem}; {error.hint}")
 
     def _stored(self, turn: _Turn) -> dict[str, Any]:
-        self._live = turn.responses
-        return stored(turn.responses)
+        decoded = list(map(_decoded, turn.responses))
+        self._live = turn.responses if self.is_raw else decoded
+        return stored(decoded, as_sent=turn.responses[-1] if self.is_raw else None)
 
     def _answer(self, value: dict[str, Any]) -> _Turn:
         responses = self._live or restored(value)
