@@ -26,12 +26,13 @@ from replay.command import with_commands
 from replay.comparing import Comparing, Observer, OverError
 from replay.divergence import Diverged, Divergence, in_start
 from replay.driver import Driver, refuse_running_loop
-from replay.engine import INDEXED, AsRecorded, run
+from replay.engine import INDEXED, run
 from replay.environment import recorded_skills
 from replay.flow import Flow, running
 from replay.frames import Failure
 from replay.guard import Guard, Mode, checked_mode
 from replay.interrupts import Interrupts
+from replay.order import AsRecorded
 from replay.past import given_inputs, recorded_spec
 from replay.permission import Permit, refuse_commands
 from replay.policy import Policy
