@@ -12,9 +12,10 @@ from golden.canonical import decode, output_hash
 from golden.errors import GoldenError, StoreError, UsageError
 from replay import Context, EffectError, MemoryCheckpointStore, SkillRegistry, external, record, replay
 from replay import step as nested
+from replay.host import Host
 from replay.progress import Saving
 from replay.resuming import Terms, fork, recover, resume
-from replay.runner import Host
+from replay.writing import Writing
 from tests.unit.replay.conftest import Lab, effects, flow, only, records, skills, step
 
 TOKEN = "hush-hush-4711"
@@ -556,7 +557,7 @@ def test_other_inputs_are_another_run(lab: Lab) -> None:
 
 
 def test_nothing_is_needed_to_end_a_run_that_nobody_resumes(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("replay.runner._Writing.emit", die_at_the_second(lab))
+    monkeypatch.setattr("replay.writing.Writing.emit", die_at_the_second(lab))
     with pytest.raises(MemoryError):
         lab.record(TWO, both(), **INPUTS)
     monkeypatch.undo()
@@ -567,7 +568,7 @@ def test_nothing_is_needed_to_end_a_run_that_nobody_resumes(lab: Lab, monkeypatc
 def test_a_run_that_was_killed_goes_on_in_its_file(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryCheckpointStore()
     both = partial(skills, login=login, fetch=lambda ctx: ctx.external("fetch", len, f"Bearer {ctx.inputs['token']}"))
-    monkeypatch.setattr("replay.runner._Writing.emit", die_at_the_second(lab))
+    monkeypatch.setattr("replay.writing.Writing.emit", die_at_the_second(lab))
     with pytest.raises(MemoryError):
         lab.record({**TWO, "result": "${fetch}"}, both(), checkpoints=store, **INPUTS)
     monkeypatch.undo()
@@ -583,7 +584,7 @@ def test_a_run_that_was_killed_goes_on_in_its_file(lab: Lab, monkeypatch: pytest
 def test_a_step_that_was_broken_off_after_a_redacted_answer_is_not_gone_on_with(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("replay.runner._Writing.emit", die_at_the_second(lab, after=0))
+    monkeypatch.setattr("replay.writing.Writing.emit", die_at_the_second(lab, after=0))
     store = MemoryCheckpointStore()
     with pytest.raises(MemoryError):
         lab.record(TWO, both(), checkpoints=store, **INPUTS)
@@ -595,9 +596,7 @@ def test_a_step_that_was_broken_off_after_a_redacted_answer_is_not_gone_on_with(
 
 def die_at_the_second(lab: Lab, after: int = 1) -> Callable[..., Any]:
     """Return an `emit` that dies before it writes, once so many steps are written."""
-    from replay.runner import _Writing
-
-    emit = _Writing.emit
+    emit = Writing.emit
     written: list[Any] = []
 
     def dying(self: Any, event: Any) -> Any:
