@@ -111,10 +111,11 @@ def gate(
 ) -> int:
     """Verify and replay recordings, and let none pass for the wrong reason.
 
-    A RUN is a run id or a path; a DIR stands for all recordings in it and what its ledger knows, @LIST for a file with
-    one of these a line; without any, the golden directory. Each is judged in a process that sees no secret; one that
-    ends it is named. Exits 0 if all match, 1 if any differs, 3 if a file is tampered with, missing or unlisted, 4 if
-    anything could not be decided or there is nothing to judge; the worst decides, 3 before 4 before 1.
+    A RUN is a run id, a path or a pattern of paths; a DIR stands for all recordings in it and what its ledger knows,
+    @LIST for a file with one of these a line; without any, the golden directory. Each is judged in a process that sees
+    no secret; one that ends it is named. Exits 0 if all match, 1 if any differs, 3 if a file is tampered with, missing
+    or unlisted, 4 if anything could not be decided or there is nothing to judge; the worst decides, 3 before 4 before
+    1.
     """
     settings, out = session.settings, session.out
     began, when = time.perf_counter(), timestamp()
@@ -122,8 +123,10 @@ def gate(
     inputs = given_inputs(**given)
     store = settings.store()
     found = _Places(session, store)
-    for place in [*places, *([] if run_option is None else [run_option])] or [store.folder]:
+    for place in [*places, *([] if run_option is None else [run_option])]:
         found.add(place)
+    if not places and run_option is None:
+        found.add_golden_directory()
     found.close()
     configured = settings.values["guard"]
     terms = Terms(
@@ -149,6 +152,7 @@ def gate(
                 _show(out, judgement, told)
                 if fail_fast and judgement.code:
                     break
+        found.find_dead_rules(judgements)
         summary = summed_up(
             judgements,
             version=VERSION,
@@ -178,12 +182,15 @@ class _Places:
         self._session = session
         self._store = store
         self._seen: set[str] = set()
+        # Apart: one that is named itself is judged, and waits all the same.
+        self._waiting: set[str] = set()
         self._folders: dict[str, Directory] = {}
         self.files: list[GoldenFile] = []
         self.findings: list[Finding] = []
         # Recordings that wait for review; in CI nobody will.
         self.pending: list[Judgement] = []
         self.waiting = 0
+        self._has_folder = False
 
     def add(self, place: str) -> None:
         """Take a RUN, a folder, a pattern, or a list of these."""
@@ -198,7 +205,7 @@ class _Places:
             except StoreError as error:
                 self._find("unreadable", error.problem, error.hint, place)
         elif any(sign in place for sign in "*?[") and not os.path.lexists(place):
-            paths = sorted(glob.glob(place))
+            paths = sorted(glob.glob(place, recursive=True))
             for path in paths:
                 self.add(path)
             if not paths:
@@ -207,9 +214,24 @@ class _Places:
             # A seal stands for what it seals: a pattern, and whoever lists what changed, names both.
             file = locate(place.removesuffix(".sig") if place.endswith(SEAL_SUFFIX) else place, self._store.folder)
             self._add(file)
+            waits = GoldenFile(pending_folder(file.folder), file.stem).place
+            if os.path.lexists(waits) or os.path.lexists(f"{waits}.sig"):
+                self._add_pending(file.folder, file.stem)
             finding = self.directory(file.folder).finding
             if finding is not None:
                 self._find(finding.verdict, finding.problem, finding.hint, self.directory(file.folder).place)
+
+    def add_golden_directory(self) -> None:
+        """Take what is judged where nothing is named."""
+        if os.path.isdir(self._store.folder):
+            self.add(self._store.folder)
+        else:
+            self._find(
+                "nothing",
+                "there is no golden directory",
+                "golden record SPEC makes it; check --dir",
+                self._store.folder,
+            )
 
     @property
     def can_sign(self) -> bool:
@@ -226,12 +248,24 @@ class _Places:
             self._folders[name] = self._store.read().at(folder)
         return self._folders[name]
 
+    def find_dead_rules(self, judgements: Sequence[Judgement]) -> None:
+        """Take note of rules of the configuration that match nothing anywhere, where all of a folder was judged."""
+        if not self._has_folder or any(judgement.code for judgement in judgements):
+            return
+        values = self._session.settings.values
+        dead = {*values["volatile"], *values["redact"]}.intersection(*(judgement.idle for judgement in judgements))
+        if dead:
+            problem = f"rules of the configuration that matched nothing in any recording: {', '.join(sorted(dead))}"
+            place = self._session.settings.file
+            self._find("dead-rule", problem, "correct the path, or remove it", place and os.path.relpath(place))
+
     def close(self) -> None:
         """Take note of having found nothing at all."""
         if not self.files and not self.findings:
             self._find("nothing", "there is no recording to judge", "golden record SPEC writes one; check --dir")
 
     def _add_folder(self, folder: str) -> None:
+        self._has_folder = True
         directory = self.directory(folder)
         found = stems(folder)
         names = sorted({*found, *(run_id for run_id, run in directory.runs.items() if run.present)})
@@ -243,15 +277,25 @@ class _Places:
         elif not names:
             self._find("nothing", "there is no recording to judge", "check that it was checked out", folder)
         for name in waiting(folder):
-            self.waiting += 1
-            if self._session.settings.is_ci:
-                self.pending.append(_pending(GoldenFile(pending_folder(folder), name)))
+            self._add_pending(folder, name)
 
     def _add(self, file: GoldenFile) -> None:
-        place = os.path.join(os.path.realpath(file.folder), file.name)
-        if place not in self._seen:
-            self._seen.add(place)
+        if self._is_new(file, self._seen):
             self.files.append(file)
+
+    def _add_pending(self, folder: str, name: str) -> None:
+        file = GoldenFile(pending_folder(folder), name)
+        if self._is_new(file, self._waiting):
+            self.waiting += 1
+            if self._session.settings.is_ci:
+                self.pending.append(_pending(file))
+
+    @staticmethod
+    def _is_new(file: GoldenFile, seen: set[str]) -> bool:
+        place = os.path.join(os.path.realpath(file.folder), file.name)
+        known = place in seen
+        seen.add(place)
+        return not known
 
     def _find(self, word: str, problem: str, hint: str, path: str | None = None) -> None:
         code = UNDECIDED if word == "nothing" else code_of(word)  # type: ignore[arg-type]
@@ -268,6 +312,13 @@ def _pending(file: GoldenFile) -> Judgement:
         code=DIFFERS,
         problem="a recording waits for review, which nobody does here",
         hint="golden review, where it was made; then commit what was accepted, and no pending one",
+    )
+
+
+def _misnamed(file: GoldenFile) -> Judgement:
+    problem = f"{ascii(file.name)[1:-1]} is not named <run_id>.steps.jsonl"
+    return Judgement(
+        run_id="", path="", verdict="unreadable", code=UNDECIDED, problem=problem, hint="rename it to its run id"
     )
 
 
@@ -309,7 +360,8 @@ class _Job:
             if found.match is not None:
                 self.matches[file.place] = found.match
             self.kids.update([found.judgement.kid] if found.judgement.kid else [])
-            yield found.judgement
+            # Its name never leaves this process, where it need not be UTF-8.
+            yield replace(found.judgement, run_id=file.stem, path=file.place)
 
     def _answer(self, file: GoldenFile) -> bytes:
         if self._restore is None:
@@ -318,6 +370,8 @@ class _Job:
             self._restore = kept_surroundings()
         try:
             return _encode(Answer(self._gate.judge(file), self._gate.match))
+        except UnicodeEncodeError:
+            return _encode(Answer(_misnamed(file), None))
         except (UsageError, KeyringError) as error:
             failure = getattr(error, "failure", None)
             return _encode(Refusal(error.problem, error.hint, failure, isinstance(error, KeyringError)))

@@ -18,9 +18,9 @@ from golden.repair import Damage, damage, start_ledger
 from golden.repair import recover as take_note
 from golden.store import Store, check_run_id
 from golden.unfinished import open_unfinished
+from replay.host import Host
 from replay.progress import Saving
 from replay.resuming import recover as end_run
-from replay.runner import Host
 from replay.skill import SkillRegistry
 
 

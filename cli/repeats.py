@@ -61,7 +61,7 @@ class Repeats:
             said = _once(files, {**environ, "PYTHONHASHSEED": seed})
             for file in files:
                 # What it does not speak of is gone meanwhile, or was never found.
-                found = said.get(os.path.abspath(file.place), _Said("not judged", UNDECIDED))
+                found = said.get(_key(file.place), _Said("not judged", UNDECIDED))
                 self._said.setdefault(file.place, []).append((found, seed))
 
     def settled(self, judgement: Judgement) -> Judgement:
@@ -89,7 +89,7 @@ class Repeats:
 
 
 def _once(files: Sequence[GoldenFile], environ: Mapping[str, str]) -> dict[str, _Said]:
-    """Return what one more run says of each file, by its absolute path; raises GoldenError where it came to no end."""
+    """Return what one more run says of each file, by `_key`; raises GoldenError where it came to no end."""
     # By chance, so that what one run leaves behind for the next does not stay hidden.
     shuffled = sorted(files, key=lambda _: os.urandom(8))
     with tempfile.TemporaryDirectory() as folder:
@@ -121,10 +121,15 @@ def _once(files: Sequence[GoldenFile], environ: Mapping[str, str]) -> dict[str, 
             members = msgspec.json.decode(line)
             ended = members.get("schema") == "golden.summary/1"
             if members.get("schema") == "golden.gate/1" and "run_id" in members:
-                found[os.path.abspath(members["path"])] = _said(members)
+                found[_key(members["path"])] = _said(members)
     if not ended:
         raise _broken_off(running.returncode, environ["PYTHONHASHSEED"])
     return found
+
+
+def _key(path: str) -> str:
+    """Return a path as both sides know it, though a name that is not UTF-8 has no JSON."""
+    return os.path.abspath(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _broken_off(code: int, seed: str) -> GoldenError:

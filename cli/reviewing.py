@@ -112,7 +112,11 @@ def accept(session: Session, *, runs: tuple[str, ...], run_option: str | None, e
 )
 @_deciding
 def reject(session: Session, *, runs: tuple[str, ...], run_option: str | None, everything: bool, reason: str) -> int:
-    """Remove waiting recordings; the golden ones stay as they are. Refused in CI. Exits 0 if all were removed."""
+    """Remove waiting recordings; the golden ones stay as they are.
+
+    The reason stands in the answer and is kept nowhere, as nothing is of what is removed. Refused in CI. Exits 0 if all
+    were removed.
+    """
     return _decide(session, "reject", runs, run_option, reason, everything=everything)
 
 
@@ -200,7 +204,7 @@ class _Decisions:
         rejected(self._store, run_id, file_id=file_id)
         self.rejected += 1
         self._session.out.record("reject", run_id=run_id, outcome="rejected", reason=reason)
-        self._session.out.answer(f"{mark(None)} {bold(safe(run_id))}  rejected")
+        self._session.out.answer(f"{mark(None)} {bold(safe(run_id))}  rejected: {safe(reason)}")
 
 
 def _asked_reason() -> str:

@@ -21,10 +21,10 @@ from replay.budget import Ceilings
 from replay.codes import EXECUTION_ERROR
 from replay.frames import Failure
 from replay.guard import Mode
+from replay.host import Host
 from replay.policy import Policy
 from replay.progress import Saving
 from replay.revealing import counts_of
-from replay.runner import Host
 from replay.skill import load_skills
 
 Function = Callable[..., Any]

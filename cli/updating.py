@@ -23,9 +23,9 @@ from golden.review import discard_draft, draft_store, pending_folder, reject, su
 from golden.store import GoldenFile, Store
 from replay.command import with_commands
 from replay.current_specs import CurrentSpecs
+from replay.host import Host
 from replay.judgement import Change, kind_between
 from replay.permission import Permit
-from replay.runner import Host
 from replay.skill import SkillRegistry, load_skills
 from replay.updating import update as updated
 

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -25,16 +26,46 @@ _SHAPES: tuple[tuple[str, str, str], ...] = (
     ("an AWS access key", "AKIA,ASIA", r"(?<![A-Za-z0-9+/])A[KS]IA(?!\w{9}EXAMPLE)[A-Z2-7]{16}(?![A-Za-z0-9+/])"),
     ("a GitHub token", "ghp_,gho_,ghu_,ghs_,ghr_", r"(?<![A-Za-z0-9])gh[opsur]_[A-Za-z0-9]{36,251}"),
     ("a GitHub token", "github_pat_", r"(?<![A-Za-z0-9])github_pat_[A-Za-z0-9_]{36,255}"),
-    ("a GitLab token", "glpat-", r"(?<![A-Za-z0-9])glpat-[A-Za-z0-9_-]{20,}"),
+    (
+        "a GitLab token",
+        "glpat-,gldt-,glrt-,glptt-,glcbt-,glft-,glsoat-,glagent-",
+        r"(?<![A-Za-z0-9])gl(?:pat|dt|rt|ptt|cbt|ft|soat|agent)-(?=\S{0,99}[0-9])[A-Za-z0-9_-]{20,}",
+    ),
     (
         "a Slack token",
         "xoxa,xoxb,xoxe,xoxo,xoxp,xoxr,xoxs",
         r"(?<![A-Za-z0-9])xox[abeoprs]-(?=\S{0,99}[0-9])[A-Za-z0-9-]{10,}",
     ),
+    ("a Slack token", "xapp-", r"(?<![A-Za-z0-9])xapp-[0-9]-[A-Z0-9]{8,}-[0-9]{8,}-[0-9a-f]{32,}"),
     ("a Slack webhook", "hooks.slack.com", r"hooks\.slack\.com/services/T[A-Z0-9]{6,}/B[A-Z0-9]{6,}/[A-Za-z0-9]{20,}"),
     ("a Stripe key", "_live_", r"(?<![A-Za-z0-9])[rs]k_live_[A-Za-z0-9]{16,}"),
-    ("an API key", "sk-", r"(?<![A-Za-z0-9_-])sk-(?=[A-Za-z_-]{0,99}[0-9])(?=[a-z0-9_-]{0,99}[A-Z])[A-Za-z0-9_-]{20,}"),
+    ("a Stripe key", "whsec_", r"(?<![A-Za-z0-9])whsec_[A-Za-z0-9+/]{24,}"),
+    # However it goes on, random letters and digits without a word's end among them.
+    (
+        "an API key",
+        "sk-",
+        r"(?<![A-Za-z0-9_-])sk-(?=[A-Za-z_-]{0,99}[0-9])(?=[A-Za-z0-9_-]{0,60}?[A-Za-z0-9]{20})[A-Za-z0-9_-]{20,}",
+    ),
+    ("an API key", "gsk_", r"(?<![A-Za-z0-9])gsk_[A-Za-z0-9]{40,}"),
+    ("an API key", "xai-", r"(?<![A-Za-z0-9])xai-[A-Za-z0-9]{60,}"),
+    ("an API key", "pplx-", r"(?<![A-Za-z0-9])pplx-[A-Za-z0-9]{40,}"),
+    ("an API key", "r8_", r"(?<![A-Za-z0-9])r8_[A-Za-z0-9]{37}(?![A-Za-z0-9])"),
+    ("a Notion token", "ntn_", r"(?<![A-Za-z0-9])ntn_[A-Za-z0-9]{40,}"),
+    ("a Linear key", "lin_api_", r"(?<![A-Za-z0-9])lin_api_[A-Za-z0-9]{32,}"),
+    ("a Figma token", "figd_", r"(?<![A-Za-z0-9])figd_[A-Za-z0-9_-]{40}"),
+    ("a Grafana token", "glsa_", r"(?<![A-Za-z0-9])glsa_[A-Za-z0-9]{32}_[0-9a-f]{8}"),
+    ("a Postman key", "PMAK-", r"(?<![A-Za-z0-9])PMAK-[0-9a-f]{24}-[0-9a-f]{34}"),
+    ("a New Relic key", "NRAK-", r"(?<![A-Za-z0-9])NRAK-[A-Z0-9]{27}"),
+    ("a Databricks token", "dapi", r"(?<![A-Za-z0-9])dapi[0-9a-f]{32}(?![A-Za-z0-9])"),
+    ("a Docker token", "dckr_", r"(?<![A-Za-z0-9])dckr_[po]at_[A-Za-z0-9_-]{20,}"),
+    ("a Shopify token", "shpat_,shpca_,shppa_,shpss_", r"(?<![A-Za-z0-9])shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}"),
+    ("a DigitalOcean token", "dop_v1_,doo_v1_,dor_v1_", r"(?<![A-Za-z0-9])do[opr]_v1_[0-9a-f]{64}"),
+    ("a Vault token", "hvs.,hvb.,hvr.", r"(?<![A-Za-z0-9])hv[sbr]\.(?=\S{0,99}[0-9])[A-Za-z0-9_-]{24,}"),
+    ("a Terraform token", ".atlasv1.", r"(?<![A-Za-z0-9])[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,}"),
+    ("an Atlassian token", "ATATT3", r"(?<![A-Za-z0-9])ATATT3[A-Za-z0-9_=-]{100,}"),
+    ("a Telegram token", ":AA", r"(?<![A-Za-z0-9])[0-9]{8,10}:AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])"),
     ("a Google API key", "AIza", r"(?<![A-Za-z0-9])AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"),
+    ("a Google secret", "GOCSPX-", r"(?<![A-Za-z0-9])GOCSPX-[A-Za-z0-9_-]{28}"),
     ("a Google token", "ya29.", r"(?<![A-Za-z0-9])ya29\.[A-Za-z0-9_-]{20,}"),
     ("a JSON web token", "eyJ", r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
     ("a private key", "PRIVATE KEY", r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"),
@@ -48,7 +79,7 @@ _SHAPES: tuple[tuple[str, str, str], ...] = (
     (
         "a password in a URL",
         "://",
-        r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/:@\"'<>${}]{1,64}:(?!\*)[^\s/:@\"'<>${}]{3,128}@",
+        r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/:@\"'<>${}]{0,64}:(?!\*|(?:passw(?:or)?d|pass|pwd|pw)@)[^\s/:@\"'<>${}]{3,128}@",
     ),
 )
 _MARKS = re.compile(
@@ -61,8 +92,8 @@ _LOWER = bytes(range(256)).lower()
 _NOT_PASSWD = bytes(n for n in range(256) if n not in b"paswdPASWD")
 # In which a password fits with its name: pwd=abc123
 _SHORTEST = 10
-_KINDS = tuple(kind for kind, _, _ in _SHAPES)
-_SHAPE = re.compile("|".join(f"({shape})" for _, _, shape in _SHAPES))
+# Each for itself: a text has hardly ever more than one mark, and is searched for the shapes of that one alone.
+_SHAPED = tuple((kind, tuple(marks.split(",")), re.compile(shape)) for kind, marks, shape in _SHAPES)
 
 # Words in the name of a header, a parameter or a member.
 _NAMING = (
@@ -90,8 +121,12 @@ _NAMED = re.compile(
 )
 _NAME_NEEDLES = (b"pass", b"pwd", b"secret", b"token", b"key", b"auth", b"credential", b"cookie", b"session")
 _ASSIGNED = re.compile(r"(?<![A-Za-z0-9_-])(-{0,2}[A-Za-z][A-Za-z0-9_-]{2,40})=([^\s&;\"'<>,]{6,512})")
+# A name or a call, as code has them: what it comes to does not stand there.
+_EXPRESSION = re.compile(r"(?=.*[][(){}])\{?[A-Za-z_][A-Za-z0-9_.]*(?:[(\[].*)?[])},:;]*\Z")
 _PARAMETER = re.compile(r"([?&])([A-Za-z0-9_.-]{1,64})=([^\s&#\"'<>()]+)")
 _FLAG = re.compile(r"--?[A-Za-z][A-Za-z0-9-]{2,40}\Z")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{2,63}\Z")
+_PAIR = 2
 _PLACEHOLDER = re.compile(
     r"(?i)\*{3,}|x{4,}|<.*>|\$\{|\A\$[A-Za-z_]+\Z|\{\{|redacted|example|changeme|placeholder|your[-_ ]|dummy"
 )
@@ -99,6 +134,12 @@ _PLACEHOLDER = re.compile(
 # in bits per character.
 _PASSWORD, _SECRET, _VARIED, _BITS = 6, 16, 24, 4.0
 _MAX_SECRET, _LONGEST_NAME = 4096, 64
+# How often at least neighbours are of another kind (small, capital, digit) in a text that is random, per character.
+_CHANGES = 0.4
+# What names are made of: words and numbers, four and more.
+_NAME_PARTS = re.compile(
+    r"(?:(?:[A-Z]?[a-z]+|[A-Z]+)[0-9]{0,4}|[0-9]+)(?:[-_./]+(?:(?:[A-Z]?[a-z]+|[A-Z]+)[0-9]{0,4}|[0-9]+)){3,}\Z"
+)
 _PLAIN = re.compile(r"[A-Za-z0-9+/=_.~-]+\Z")
 _HEX = re.compile(r"[0-9a-fA-F]+\Z")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
@@ -158,14 +199,16 @@ class Recognition:
         if not is_suspicious(text.encode("utf-8", "replace")):
             return text
 
-        def shape(found: re.Match[str]) -> str:
-            return found[0] if found[0] in self._texts else f"({_kind(found)})"
-
         def value(found: re.Match[str]) -> str:
             secret = found[2] not in self._texts and _by_name(found[1].lstrip("-"), found[2])
             return f"{found[1]}=({secret})" if secret else found[0]
 
-        return _ASSIGNED.sub(value, _SHAPE.sub(shape, text))
+        parts, done = [], 0
+        for kind, start, end in _shaped(text):
+            shown = text[start:end]
+            parts += [text[done:start], shown if shown in self._texts else f"({kind})"]
+            done = end
+        return _ASSIGNED.sub(value, "".join([*parts, text[done:]]))
 
     def _parameter(self, found: re.Match[str]) -> str:
         is_secret = is_secret_name(found[2]) and found[3] not in self._texts
@@ -199,15 +242,19 @@ def recognized(value: Any, way: Way = (), name: str | None = None) -> Iterator[F
         yield from _in_text(value, way, name)
     elif isinstance(value, dict):
         for key, child in value.items():
-            for found in _SHAPE.finditer(key):
-                yield Found(way, f"{_kind(found)}, as the name of a member", found[0])
-            yield from recognized(child, (*way, key), key)
+            for kind, start, end in _shaped(key):
+                yield Found(way, f"{kind}, as the name of a member", key[start:end])
+            # A header, a parameter, a variable may be an object as well: its name and its value.
+            goes_by = value.get("name", value.get("key")) if key == "value" else key
+            yield from recognized(child, (*way, key), goes_by if isinstance(goes_by, str) else key)
     elif isinstance(value, list):
         before: Any = None
         for n, child in enumerate(value):
-            flag = isinstance(before, str) and isinstance(child, str) and _FLAG.match(before)
-            # A list stands for its member; a word of a command line goes by the flag before it.
-            yield from recognized(child, (*way, n), before.lstrip("-") if flag else name if len(value) == 1 else None)
+            named = isinstance(before, str) and isinstance(child, str)
+            # A list stands for its member; a word of a command line goes by the flag before it, the second of two
+            # by the first, as headers are listed.
+            by = named and (_FLAG.match(before) or (len(value) == _PAIR and _NAME.match(before)))
+            yield from recognized(child, (*way, n), before.lstrip("-") if by else name if len(value) == 1 else None)
             before = child
 
 
@@ -217,19 +264,33 @@ def _in_text(text: str, way: Way, name: str | None) -> Iterator[Found]:
     if inside is not text:
         yield from recognized(inside, way)
         return
-    shaped = [Found(way, _kind(found), found[0]) for found in _SHAPE.finditer(text)]
+    shaped = [Found(way, kind, text[start:end]) for kind, start, end in _shaped(text)]
     yield from shaped
     kind = _by_name(name, text) if name and not shaped else None
     if kind:
         yield Found(way, kind, text)
     for found in _ASSIGNED.finditer(text) if "=" in text and not (shaped or kind) else ():
         assigned = _by_name(found[1].lstrip("-"), found[2])
-        if assigned:
+        if assigned and not _EXPRESSION.match(found[2]):
             yield Found(way, assigned, found[2])
 
 
-def _kind(found: re.Match[str]) -> str:
-    return _KINDS[(found.lastindex or 1) - 1]
+def _shaped(text: str) -> list[tuple[str, int, int]]:
+    """Return what has a shape, from left to right, with its beginning and end; what overlaps is one."""
+    spans = sorted(
+        (match.start(), match.end(), kind)
+        for kind, marks, shape in _SHAPED
+        if any(mark in text for mark in marks)
+        for match in shape.finditer(text)
+    )
+    found: list[tuple[str, int, int]] = []
+    for start, end, kind in spans:
+        if found and start < found[-1][2]:
+            first, begun, ended = found[-1]
+            found[-1] = first, begun, max(ended, end)
+        else:
+            found.append((kind, start, end))
+    return found
 
 
 @lru_cache(maxsize=4096)
@@ -254,12 +315,19 @@ def _by_name(name: str, text: str) -> str | None:
         good = len(text) >= _VARIED and _is_varied(text)
     else:
         return None
-    return f"a secret ({name})" if good and _PLAIN.match(text) and not _is_other(text) else None
+    good = good and _PLAIN.match(text) is not None and not _NAME_PARTS.match(text)
+    return f"a secret ({name})" if good and not _is_other(text) else None
 
 
 def _is_other(text: str) -> bool:
     """Whether a text stands for a secret, is made of one, or says where it is."""
-    if len(text) > _MAX_SECRET or "://" in text or text[:1] in "/." or any(map(str.isspace, text)):
+    if (
+        len(text) > _MAX_SECRET
+        or "://" in text
+        or text[:1] in "/."
+        or text[1:3] == ":\\"
+        or any(map(str.isspace, text))
+    ):
         return True
     return bool(_PLACEHOLDER.search(text) or _HASHED.match(text))
 
@@ -281,6 +349,9 @@ def _is_varied(text: str) -> bool:
     if not (any(map(str.islower, text)) and any(map(str.isupper, text)) and any(map(str.isdigit, text))):
         return False
     total = len(text)
+    kinds = [(char.isdigit(), char.isupper()) for char in text if char.isalnum()]
+    if sum(one != other for one, other in pairwise(kinds)) < _CHANGES * total:
+        return False
     return -sum(n / total * math.log2(n / total) for n in Counter(text).values()) >= _BITS
 
 

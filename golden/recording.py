@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +29,12 @@ class Ended(msgspec.Struct, frozen=True):
     seq: int
     at: str
     duration_us: int
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """When it began and when it was answered, in microseconds of one clock."""
+        over = round(datetime.fromisoformat(self.at).timestamp() * 1_000_000)
+        return over - self.duration_us, over
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from replay.decorators import external, step
     from replay.divergence import Divergence
     from replay.effects import EffectError
+    from replay.host import Host
     from replay.policy import Policy
     from replay.replayer import Replay, replay
     from replay.resuming import ChangedError, Terms, fork, recover, resume
-    from replay.runner import Host, record
+    from replay.runner import record
     from replay.skill import SkillRegistry
     from replay.spec import Spec, Step, load_spec
     from replay.web import http
@@ -35,10 +36,11 @@ _HOMES = {
     "decorators": ("external", "step"),
     "divergence": ("Divergence",),
     "effects": ("EffectError",),
+    "host": ("Host",),
     "policy": ("Policy",),
     "replayer": ("Replay", "replay"),
     "resuming": ("ChangedError", "Terms", "fork", "recover", "resume"),
-    "runner": ("Host", "record"),
+    "runner": ("record",),
     "skill": ("SkillRegistry",),
     "spec": ("Spec", "Step", "load_spec"),
     "web": ("http",),

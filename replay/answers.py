@@ -85,9 +85,9 @@ class _RecordedCalls(Calls):
         self._stop = stop
         self._turns = turns
         calls = zip(record.effects, record.ended, strict=True)
-        known = [(effect, ended.seq) for effect, ended in calls if effect.attempt == request.attempt]
+        known = [(effect, ended) for effect, ended in calls if effect.attempt == request.attempt]
         self._left_over = {effect.call: effect for effect, _ in known}
-        self._seqs = {effect.call: seq for effect, seq in known}
+        self._ended = {effect.call: ended for effect, ended in known}
         self._thread = threading.get_ident()
         # A loop that ran before the step did is the caller's, not the skill's.
         self._loop_before = inside_event_loop()
@@ -118,17 +118,19 @@ class _RecordedCalls(Calls):
         # Loaded already where there is something to await.
         from asyncio import CancelledError, sleep
 
-        # Others get their turn, as they did when the world took its time.
-        await sleep(0)
         recorded, seq = self._taken(number, asked, lambda: location)
+        has_waited = False
         try:
+            # Others get their turn, as they did when the world took its time.
+            await sleep(0)
+            has_waited = True
             if recorded.error and recorded.error.type == CANCELLED:
                 await sleep(CANCEL_WITHIN)
                 return self._diverge(number, ("/error/type", CANCELLED, None, "removed"), location)
             await self._turns.wait_async(seq)
         except CancelledError:
             # One whose turn it was may have been answered a moment before it was cancelled, as it was then.
-            if not recorded.error and not self._turns.has_come(seq):
+            if not recorded.error and not (has_waited and self._turns.has_come(seq)):
                 self._left_over[recorded.call] = recorded
             raise
         finally:
@@ -150,7 +152,7 @@ class _RecordedCalls(Calls):
             self._diverge(number, ("", None, actual, "added"), location())
         if mismatch:
             self._diverge(recorded.call, mismatch, location())
-        seq = self._seqs[recorded.call]
+        seq = self._ended[recorded.call].seq
         self._turns.make(seq)
         return recorded, seq
 
@@ -170,12 +172,21 @@ class _RecordedCalls(Calls):
         """
         recorded = self._left_over.get(number)
         name, digest = asked[0], args_hash(*asked[1:])
-        if not self._side_by_side() or (recorded and (recorded.name, recorded.args_hash) == (name, digest)):
+        if recorded and (recorded.name, recorded.args_hash) == (name, digest):
             return recorded
         rest = sorted(self._left_over.items())
         alike = [effect for _, effect in rest if (effect.name, effect.args_hash) == (name, digest)]
         akin = [effect for _, effect in rest if effect.name == name]
-        return next(iter([*alike, *akin]), None)
+        if self._side_by_side():
+            return next(iter([*alike, *akin]), None)
+        # Beside a thread that it has started, a step's own makes calls as well.
+        return next(filter(self._was_beside_others, alike if recorded else [*alike, *akin]), recorded)
+
+    def _was_beside_others(self, effect: EffectData) -> bool:
+        """Whether a recorded call was under way together with another one of its step."""
+        began, over = self._ended[effect.call].span
+        others = (ended.span for call, ended in self._ended.items() if call != effect.call)
+        return any(begin < over and began < end for begin, end in others)
 
     def _side_by_side(self) -> bool:
         if threading.get_ident() != self._thread:

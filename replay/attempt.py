@@ -23,7 +23,7 @@ from replay.aos import AosError
 from replay.effects import Calls, UnrecordableError
 from replay.engine import Invoke, Outcome
 from replay.flow import Flow, HaltedError, Scope
-from replay.frames import MAX_MESSAGE, failure_of
+from replay.frames import MAX_MESSAGE, Failure, failure_of
 
 if TYPE_CHECKING:
     from replay.interrupts import Interrupts
@@ -69,12 +69,14 @@ class Attempt:
         return outcome
 
     def _hide(self, outcome: Outcome) -> None:
-        """Take secrets out of what is told of a failure."""
-        told, hidden = outcome.error, self._flow.redaction.message
+        """Take secrets out of what is told of a failure: its message, and names that code made of data."""
+        told, failure, hidden = outcome.error, outcome.failure, self._flow.redaction.message
         if told:
-            outcome.error = replace(told, message=hidden(told.message))
-        if outcome.failure:
-            outcome.failure = replace(outcome.failure, message=hidden(outcome.failure.message))
+            location = told.location and hidden(told.location)
+            outcome.error = replace(told, message=hidden(told.message), type=hidden(told.type), location=location)
+        if failure:
+            frames = [(hidden(place), hidden(name)) for place, name in failure.frames]
+            outcome.failure = Failure(hidden(failure.type), hidden(failure.message), frames)
 
     def give_up(self) -> None:
         """Note that nobody waits for it any more: nothing that it still does counts, or enters the recording."""

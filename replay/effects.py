@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Protocol
 
 import msgspec
 
-from golden.canonical import canonical_bytes
+from golden.canonical import canonical_bytes, decode
 from golden.errors import FormatError, NotCanonicalError, SecretError
 from golden.event import MAX_LINE, StepError
 from golden.redaction import Redaction
@@ -155,6 +155,7 @@ class Calls:
 
     def asked(self, name: str, given: tuple[bytes, bytes]) -> Asked:
         """Return a call as it is written: its name, and its arguments with nothing in them that must not be."""
+        self._refuse_secret_name(name)
         place = ("steps", self.step_id, "effects", name)
         try:
             args = self.redaction.admit((*place, "args"), given[0])
@@ -163,6 +164,21 @@ class Calls:
             message = f"arguments of external call {name!r}: {error.problem}; {error.hint}"
             self.latch(UnrecordableError(message, caller()))
         return name, args, kwargs
+
+    def _refuse_secret_name(self, name: str) -> None:
+        """Latch a name that holds a secret: calls are told apart by it, so it stays as it is."""
+        raw = canonical_bytes(name)
+        try:
+            hidden = self.redaction.admit(("steps", self.step_id, "effects", "*", "name"), raw)
+        except SecretError as error:
+            problem = f"the name of an external call holds {error.problem.rpartition(' holds ')[2]}"
+        else:
+            if hidden == raw:
+                return
+            problem = f"the name of external call {decode(hidden)!r} holds a secret"
+        self.latch(
+            UnrecordableError(f"{problem}; name it by what it does, and hand that over as an argument", caller())
+        )
 
 
 def _refuse_deep() -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gzip
 import re
-from collections.abc import Collection, Mapping
+import zlib
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -25,6 +27,7 @@ FORM = "application/x-www-form-urlencoded"
 _CHALLENGES = frozenset({"proxy-authenticate", "www-authenticate"})
 _BOUNDARY = re.compile(r'boundary="?([^";,]+)"?', re.IGNORECASE)
 _PART = re.compile(rb'(.*?\bname="?([^";\r\n]*).*?\r\n\r\n).*(\r\n)', re.DOTALL)
+_COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
 _COOKIE = re.compile(r"=[^;]*")
 
 
@@ -57,9 +60,15 @@ def asked(method: str, url: str, headers: Mapping[str, Any], body: Any, names: C
     return found
 
 
-def stored(responses: list[Response]) -> dict[str, Any]:
-    """Return the response to a request as JSON values, with those of the redirects before it under `redirects`."""
+def stored(responses: list[Response], as_sent: Response | None = None) -> dict[str, Any]:
+    """Return the response to a request as JSON values, with those of the redirects before it under `redirects`.
+
+    `as_sent` is the last one as it came, where it is to be made again compressed as it was: `compressed` says how.
+    """
     *before, last = [_stored(response) for response in responses]
+    if as_sent and as_sent["body"] != responses[-1]["body"]:
+        headers = {name.lower(): values for name, values in as_sent["headers"].items()}
+        last["compressed"] = _text(headers["content-encoding"])
     return {**last, "redirects": before} if before else last
 
 
@@ -83,6 +92,9 @@ def _stored(response: Response) -> dict[str, Any]:
 def _restored(value: dict[str, Any]) -> Response:
     headers = {name: [values] if isinstance(values, str) else values for name, values in value["headers"].items()}
     body = value["text"].encode() if "text" in value else base64.b64decode(value.get("base64", ""))
+    if value.get("compressed") in _COMPRESS:
+        body = _COMPRESS[value["compressed"]](body)
+        headers |= {"content-encoding": [value["compressed"]], "content-length": [str(len(body))]}
     return {
         "status": {"code": value["status"], "message": value["reason"]},
         "headers": headers,

@@ -8,15 +8,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from functools import partial, wraps
 from threading import Lock
 from typing import Any
+
+from replay.frames import calling_frame, place
 
 _MODULE = "concurrent.futures.thread"
 _lock = Lock()
 _users = 0
 _restore: Callable[[], None] | None = None
+_given_at: ContextVar[tuple[str, int] | None] = ContextVar("given_at", default=None)
 
 
 @contextmanager
@@ -39,6 +42,12 @@ def carried(is_wanted: Callable[[], bool]) -> Iterator[None]:
                 _restore = None
 
 
+def given_place() -> str | None:
+    """Return FILE:LINE of where the user's code gave to a pool what runs here, None where that is not known."""
+    found = _given_at.get()
+    return None if found is None else place(*found)
+
+
 def _is_elsewhere(pool: Any) -> bool:
     """Whether the threads of a pool run interpreters of their own, where no context can be handed to."""
     module = sys.modules.get("concurrent.futures.interpreter")
@@ -50,8 +59,13 @@ def _patched(pool: Any, is_wanted: Callable[[], bool]) -> Callable[[], None]:
 
     @wraps(original)
     def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        wanted = is_wanted() and not _is_elsewhere(self)
-        return original(self, partial(copy_context().run, fn) if wanted else fn, *args, **kwargs)
+        if not is_wanted() or _is_elsewhere(self):
+            return original(self, fn, *args, **kwargs)
+        context = copy_context()
+        # By the time that somebody asks, whoever gives it may be anywhere.
+        frame = calling_frame(sys._getframe(1))  # noqa: SLF001  the one way to ask who called
+        context.run(_given_at.set, (frame.f_code.co_filename, frame.f_lineno) if frame else None)
+        return original(self, partial(context.run, fn), *args, **kwargs)
 
     def restore() -> None:
         # Somebody else may have put theirs around it meanwhile.

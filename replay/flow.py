@@ -23,9 +23,9 @@ from replay.budget import Budget, DeniedError
 from replay.context import Context
 from replay.crew import LeftBehindError
 from replay.divergence import Diverged
-from replay.effects import ENDS, Calls, UnrecordableError, caller
+from replay.effects import ENDS, Calls, UnrecordableError, caller, inside_event_loop
 from replay.engine import Invoke, Outcome
-from replay.executors import carried
+from replay.executors import carried, given_place
 from replay.frames import MAX_MESSAGE, Failure, awaiting_place, calling_place, failure_of
 from replay.guard import Watch, watching
 from replay.spec import Step
@@ -295,7 +295,9 @@ class Scope:
         flow.nesting.emit_nested(data, duration_us, failure, skill)
 
     def _place(self, skill: Skill | None) -> str | None:
-        """Return where the step's own code stands that started this thread, else where `skill` is."""
+        """Return where the step's own code started this thread, else where it stands by now, or where `skill` is."""
+        if not inside_event_loop() and (given := given_place()):
+            return given
         for _ in range(2):
             # Either it is suspended, or it runs; between the two looks it may have gone from one to the other.
             found = awaiting_place(self.coroutine) or calling_place(sys._current_frames().get(self._thread))  # noqa: SLF001  the one way to ask

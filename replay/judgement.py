@@ -82,6 +82,7 @@ class Judgement(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         failure: what the diverging step's code raised.
         event: the number of the first bad event, of a damaged file.
         problem, hint: why it is neither matched nor diverged, and what to do next.
+        idle: rules of the configuration that matched nothing in this run.
         steps: the steps in the order of the file.
         seconds: how long judging took.
         cached: nothing changed since it last matched, and nothing was run.
@@ -106,6 +107,7 @@ class Judgement(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     problem: str | None = None
     hint: str | None = None
     notes: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
     steps: tuple[StepMark, ...] = ()
     seconds: float | None = None
     cached: bool = False

@@ -77,6 +77,7 @@ def judged(recording: Recording, answer: Replay, watch: Watch, *, path: str, tim
         problem=answer.problem,
         hint=answer.hint,
         notes=tuple(answer.notes),
+        idle=tuple(answer.idle),
         steps=tuple(_marks(recording, found, watch)) if timeline else (),
     )
 

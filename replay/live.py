@@ -235,7 +235,8 @@ class LiveCalls(Calls):
             raise self.latched
         failure = failure_of(error)
         # The skill is told what a replay will tell it.
-        told = event.EffectError(message=self.redaction.message(failure.message), type=failure.type)
+        hidden = self.redaction.message
+        told = event.EffectError(message=hidden(failure.message), type=hidden(failure.type))
         self._record(number, asked, started, None, None, told)
         raised = EffectError(told.type, told.message)
         raised.frames = failure.frames

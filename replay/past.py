@@ -22,8 +22,9 @@ from replay.answers import answered
 from replay.budget import Budget
 from replay.divergence import args_hash
 from replay.effects import CANCELLED, Asked, Calls, Limit, UnrecordableError
-from replay.engine import Invoke, Order, Outcome, StoppedError, run, take
+from replay.engine import Invoke, Outcome, StoppedError, run
 from replay.live import LiveCalls, LiveEffects
+from replay.order import Order, take
 from replay.paths import Paths, is_nested
 from replay.policy import Policy
 from replay.spec import Spec

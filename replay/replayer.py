@@ -1,65 +1,54 @@
-"""Replayer: runs a recording's spec again and compares every step with what was recorded, up to the first divergence.
+"""Replayer: runs a recording's spec again, up to the first divergence, and says what came of it.
 
-Takes only what has verified, writes nothing, and asks the world nothing.
+Takes only what has verified, writes nothing, and asks the world nothing. Comparing is `comparing`'s business.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from functools import partial
 from importlib import import_module
-from threading import Lock
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, Literal
 
 import msgspec
 
-from golden.canonical import decode, path_seed, pointer
 from golden.errors import GoldenError, UsageError
-from golden.event import RunEnd, StepData
 from golden.recognition import Recognition
-from golden.recording import Ended, Record, Recording
+from golden.recording import Record, Recording
 from golden.redaction import Redaction
 from golden.volatile import Volatile
-from replay.answers import RecordedEffects, is_timed_out
+from replay.ahead import Ahead
+from replay.answers import RecordedEffects
 from replay.budget import Budget
-from replay.child import CommandError
-from replay.codes import EMERGENCY_STOP, STOPPED_FROM_OUTSIDE
-from replay.command import SKILL, USUAL, asked_of, recorded_files, why_failed, with_commands
-from replay.divergence import Diverged, Divergence, after_step, at_end, before_step, in_start
+from replay.codes import EMERGENCY_STOP
+from replay.command import with_commands
+from replay.comparing import Comparing, Observer, OverError
+from replay.divergence import Diverged, Divergence, in_start
 from replay.driver import Driver, refuse_running_loop
-from replay.effects import caller
-from replay.engine import INDEXED, AsRecorded, Emit, Invoke, Outcome, run
+from replay.engine import INDEXED, run
 from replay.environment import recorded_skills
-from replay.flow import Flow, HaltedError, running
+from replay.flow import Flow, running
 from replay.frames import Failure
 from replay.guard import Guard, Mode, checked_mode
 from replay.interrupts import Interrupts
+from replay.order import AsRecorded
 from replay.past import given_inputs, recorded_spec
-from replay.paths import Paths, is_nested
 from replay.permission import Permit, refuse_commands
 from replay.policy import Policy
 from replay.scratch import MissingInputError, Scratch
-from replay.skill import Skill, SkillRegistry
+from replay.skill import SkillRegistry
 from replay.spec import Spec
 from replay.trail import Debugger, Trail
-from replay.turns import Turns
-
-
-class Observer(Protocol):
-    """Who watches a replay."""
-
-    def step(self, data: StepData, divergence: Divergence | None, failure: Failure | None) -> None:
-        """Take note of a step that was compared, with what its code raised."""
 
 
 class Replay(msgspec.Struct):
     """The answer of one replay.
 
     `verdict` is `matched`, `diverged` (see `divergence`) or `refused` (see `problem` and `hint`); `failure` is what the
-    diverging step's code raised, if it did; `dead` are the volatile paths that matched
-    nothing, `asked` the notes on what is not the same in every replay.
+    diverging step's code raised, if it did; `dead` are the volatile and redact paths of its own spec that matched
+    nothing, `idle` those of the configuration, which are about other runs as well; `asked` the notes on what is not the
+    same in every replay.
     """
 
     run_id: str
@@ -74,16 +63,13 @@ class Replay(msgspec.Struct):
     failure: Failure | None = None
     notes: list[str] = []
     dead: list[str] = []
+    idle: list[str] = []
     asked: list[str] = []
 
     @property
     def matched(self) -> bool:
         """Whether the replay did everything the recording holds, alike."""
         return self.verdict == "matched"
-
-
-class _HaltedError(BaseException):
-    """The recording was stopped from outside here; there is nothing more to compare."""
 
 
 def replay(
@@ -125,7 +111,7 @@ def replay(
 
 
 class _Replayer:
-    """One replay: the sink that compares, and what goes before and after the run."""
+    """One replay: what goes before and after the run that is compared."""
 
     def __init__(
         self,
@@ -147,17 +133,6 @@ class _Replayer:
         self.mode = mode
         self.trail: Trail | None = None
         self.answer = Replay(recording.run_id, "matched", source)
-        self.end = recording.end
-        self.records: Iterator[Record | RunEnd] = iter(())
-        self.current: Record | RunEnd | None = None
-        self.begun: int | None = None
-        # Steps that steps called, by index: their lines come before that of the step which the spec names.
-        self.nested: dict[int, Record] = {}
-        self.paths = Paths(0)
-        # When the calls of these were answered, by the step which the spec names.
-        self.ended: dict[str, list[Ended]] = {}
-        self.turns = Turns(())
-        self.emitting = Lock()
 
     def replay(self, inputs: Mapping[str, Any] | None) -> Replay:
         """Return the answer."""
@@ -196,154 +171,21 @@ class _Replayer:
             return self._refused(error.problem, error.hint)
         return self._judge()
 
-    def begin(self, request: Invoke) -> Outcome | None:
-        """See `Sink`: compare what the step is about to be given with what it was given."""
-        record = self._next(request.step.id, request.index)
-        step = record.step
-        if step.error and step.error.code == EMERGENCY_STOP and request.attempt == len(step.attempts):
-            # It was stopped from outside at this attempt; steps that were under way then come after it.
-            return Outcome(None, step.error, final=True, untried=True)
-        if self.begun != request.index:
-            self._compare_start(request, record)
-        self.begun = request.index
-        if request.step.skill_id == SKILL and not (request.step.external or is_timed_out(step)):
-            self._lay_out(request, record)
-        return None
-
-    def _compare_start(self, request: Invoke, record: Record) -> None:
-        step = record.step
-        skill = self.registry.get(request.step.skill_id)
-        self.redaction.expect(("steps", step.step_id, "output"), step.output)
-        found = before_step(step, request.index, request.seed, request.written, request.input_hash)
-        if found is None and not request.step.external and skill and skill.version != step.skill_version:
-            versions = ("/skill_version", step.skill_version, skill.version)
-            found = Divergence("skill", step.step_id, step.index, *versions, skill.location())
-        if found is not None:
-            raise Diverged(found)
-        # Answers are not compared; this notes which rules they match.
-        for effect in record.effects if self.volatile.rules or self.redaction.rules else ():
-            self.volatile.hash_result(step.step_id, effect.name, effect.result)
-            self.redaction.note(("steps", step.step_id, "effects", effect.name, "result"), effect.result)
-
-    def _lay_out(self, request: Invoke, record: Record) -> None:
-        """Give a command that is about to be run the files that it read, if they are what they were."""
-        try:
-            asked = asked_of(request.inputs)
-        except CommandError:
-            # As it will find out itself.
-            return
-        withheld = [name for name in asked.env if name not in {*USUAL, *self.permit.environ}]
-        note = f"step {request.step.id} was not given {', '.join(withheld)}: not named here (--env), or not set"
-        if withheld and note not in self.answer.notes:
-            self.answer.notes.append(note)
-        found = self.scratch.enter(asked.inputs, asked.outputs, recorded_files(record.effects, request.attempt))
-        if found is not None:
-            path, expected, actual = found
-            place = pointer(("inputs", path, "sha256"))
-            hashes = expected.get("sha256"), actual["sha256"]
-            raise Diverged(Divergence("inputs", record.step.step_id, record.step.index, place, *hashes))
-
-    def emit(self, event: Emit) -> bytes | None:
-        """See `Sink`: compare what the step, or the run, came to."""
-        data = event.data
-        if isinstance(data, RunEnd):
-            self._compare_end(data)
-            return None
-        recorded = self._next(data.step_id, data.index).step
-        self.current = None
-        failed_at = event.failure.location if event.failure else None
-        found = None
-        if self.begun != data.index:
-            found = before_step(recorded, data.index, data.seed, bytes(data.inputs), data.input_hash)
-        found = found or after_step(recorded, data, self.volatile, partial(self._location, data.skill_id), failed_at)
-        # A step that was not even tried, its budget being refused, ran no code that could be compared.
-        if found is None and data.attempts:
-            answered = self.spec.steps[data.index].external or is_timed_out(recorded)
-            self.answer.steps_answered += answered
-            self.answer.steps_compared += not answered
-        if self.observer:
-            self.observer.step(data, found, event.failure)
-        if found:
-            self.answer.failure = event.failure
-            if data.skill_id == SKILL and found.path == "/exit_code":
-                self.answer.notes.append(
-                    f"step {data.step_id}: {why_failed(decode(data.output))}; it is given its input files and no others"
-                )
-            raise Diverged(found)
-        if self.trail:
-            self.trail.forget(data.index)
-        # Equal but for volatile places: later steps are given what the recorded ones were given.
-        if not recorded.success or event.output is None:
-            return None
-        return self.redaction.revealed(recorded.output, event.output)
-
-    def identify(self, parent: Invoke, name: str, inputs: bytes, input_hash: str) -> tuple[str, int]:
-        """See `Nesting`: which recorded step it is, compared with what it is given."""
-        found = self.paths.take(parent.step.id, name, input_hash)
-        if found is None:
-            error = self.current.step.error if isinstance(self.current, Record) else None
-            if error and error.code == EMERGENCY_STOP:
-                # It was stopped from outside here.
-                raise HaltedError(Outcome(None, error, final=True))
-            self._diverge(Divergence("step", parent.step.id, parent.index, "", None, name, caller(), kind="added"))
-        path, index = found
-        recorded = self.nested[index].step
-        seed = path_seed(self.recording.start.seed, path)
-        unlike = before_step(recorded, index, seed, inputs, input_hash)
-        if unlike is not None:
-            self._diverge(msgspec.structs.replace(unlike, location=caller()))
-        self.redaction.expect(("steps", path, "output"), recorded.output)
-        for effect in self.nested[index].effects if self.redaction.rules else ():
-            self.redaction.note(("steps", path, "effects", effect.name, "result"), effect.result)
-        return path, index
-
-    def emit_nested(self, data: StepData, duration_us: int, failure: Failure | None, skill: Skill) -> None:  # noqa: ARG002  for those that write
-        """See `Nesting`."""
-        failed_at = failure.location if failure else None
-        found = after_step(self.nested[data.index].step, data, self.volatile, skill.location, failed_at)
-        with self.emitting:
-            self.answer.steps_compared += found is None
-            if self.observer:
-                self.observer.step(data, found, failure)
-            if found:
-                self.answer.failure = failure
-                self.turns.drop()
-                raise Diverged(found)
-        if self.trail:
-            self.trail.forget(data.index)
-
-    def close(self, parent: Invoke) -> None:
-        """See `Nesting`: a recorded step that was not called is a divergence."""
-        if parent.attempt < self.record(parent).last_attempt:
-            # What it has not called by now a further attempt did.
-            return
-        left = self.paths.left_of(parent.step.id)
-        if left is not None:
-            raise Diverged(Divergence("step", *left, "", left[0].rpartition("/")[2], None, kind="removed"))
-
-    def _diverge(self, found: Divergence) -> NoReturn:
-        """End the replay where the user's code makes a call."""
-        diverged = Diverged(found)
-        self.turns.drop()
-        scope = running()
-        if self.trail and scope:
-            # Before anybody looks around, who might ask for more.
-            scope.fail(diverged)
-            self.trail.stop(found)
-        raise diverged
-
-    def record(self, request: Invoke) -> Record:
-        """Return the recorded step that a request is about."""
-        if is_nested(request.step.id):
-            return self.nested[request.index]
-        if not isinstance(self.current, Record):
-            raise TypeError("no step is under way")
-        return self.current
-
     def _run(self, inputs: bytes) -> None:
-        start = self.recording.start
-        self.records = self.recording.records()
+        start, answer = self.recording.start, self.answer
         self.volatile.hash_inputs(start.inputs)
+        ahead = Ahead(self.recording, self.redaction)
+        sink = Comparing(
+            ahead,
+            self.spec,
+            self.registry,
+            self.volatile,
+            self.redaction,
+            self.permit,
+            self.scratch,
+            self.observer,
+            self.trail,
+        )
         budget = Budget.restored(start.budget_snapshot)
         engine = run(
             self.spec,
@@ -355,37 +197,44 @@ class _Replayer:
             versions={skill.id: skill.version for skill in self.registry},
             volatile=self.volatile,
             redaction=self.redaction,
-            order=AsRecorded(self._upcoming),
+            order=AsRecorded(ahead.upcoming),
         )
-        with Interrupts() as interrupts:
-            stop = self.trail.stop if self.trail else bool
-            effects = RecordedEffects(self.record, self.redaction, lambda: self.turns, stop)
-            at, volatile = self.recording.timestamp, self.volatile
-            flow = Flow(start.seed, at, volatile, budget, effects, self, self.guard, self.redaction, self.trail)
-            driver = Driver(self.registry, effects, self, interrupts, flow)
-            try:
-                with self.trail.followed() if self.trail else nullcontext():
-                    driver.drive(engine)
-            except _HaltedError:
-                pass
-            except Diverged:
-                # A replay that was stopped halfway says nothing about the recording.
-                if interrupts.signum is None:
-                    raise
+        try:
+            with Interrupts() as interrupts:
+                stop = self.trail.stop if self.trail else bool
+                effects = RecordedEffects(ahead.record, self.redaction, lambda: ahead.turns, stop)
+                at, volatile = self.recording.timestamp, self.volatile
+                flow = Flow(start.seed, at, volatile, budget, effects, sink, self.guard, self.redaction, self.trail)
+                driver = Driver(self.registry, effects, sink, interrupts, flow)
+                try:
+                    with self.trail.followed() if self.trail else nullcontext():
+                        driver.drive(engine)
+                except OverError:
+                    pass
+                except Diverged:
+                    # A replay that was stopped halfway says nothing about the recording.
+                    if interrupts.signum is None:
+                        raise
+        finally:
+            answer.steps_compared, answer.steps_answered = sink.compared, sink.answered
+            answer.failure = sink.failure
+            answer.notes += sink.notes
         if interrupts.signum is not None:
             signal.raise_signal(interrupts.signum)
             raise KeyboardInterrupt
-        if self._stopped:
-            status = self.end.status if self.end else "no end"
-            self.answer.notes.append(f"the run was stopped from outside ({status}): replayed up to its last whole step")
+        if ahead.is_stopped:
+            status = ahead.end.status if ahead.end else "no end"
+            answer.notes.append(f"the run was stopped from outside ({status}): replayed up to its last whole step")
 
     def _judge(self) -> Replay:
         answer = self.answer
         if answer.steps_compared == 0:
             what = "no step was compared" if answer.steps_answered == 0 else "every step was answered from the file"
             return self._refused(what, "record a run with at least one step that is run again")
+        document = decode(self.recording.start.spec) or {}
         for what, dead in (("volatile", self.volatile.dead), ("redact", self.redaction.dead)):
-            answer.dead += dead
+            for rule in dead:
+                (answer.dead if rule in document.get(what, ()) else answer.idle).append(rule)
             if dead:
                 answer.notes.append(f"{what} paths that matched nothing: {', '.join(dead)}")
         answer.notes += self._code_changes()
@@ -412,71 +261,11 @@ class _Replayer:
             )
 
     def _steps_recorded(self) -> int:
-        if self.recording.start.seed_scheme == INDEXED and (self.end is None or self.end.status == "completed"):
-            return self.end.steps_completed if self.end else 0
+        end = self.recording.end
+        if self.recording.start.seed_scheme == INDEXED and (end is None or end.status == "completed"):
+            return end.steps_completed if end else 0
         steps = (record.step for record in self.recording.records() if isinstance(record, Record))
         return sum(step.error_code != EMERGENCY_STOP for step in steps)
-
-    def _peek(self) -> Record | RunEnd | None:
-        """Return what the recording holds next."""
-        while self.current is None:
-            found = next(self.records, None)
-            if not isinstance(found, Record):
-                self.current = found
-                break
-            self._accept(found)
-            ended = self.ended.setdefault(found.step.step_id.partition("/")[0], [])
-            ended += found.ended
-            if not is_nested(found.step.step_id):
-                self.current, self.turns = found, Turns(self.ended.pop(found.step.step_id))
-                break
-            self.nested[found.step.index] = found
-            self.paths.add(found.step.step_id, found.step.index, found.step.input_hash)
-        return self.current
-
-    def _accept(self, record: Record) -> None:
-        """Take note of what was written of a step, and so may be."""
-        place = ("steps", record.step.step_id)
-        self.redaction.accept(record.step.inputs, (*place, "inputs"))
-        self.redaction.accept(record.step.output, (*place, "output"))
-        for effect in record.effects:
-            called = (*place, "effects", effect.name)
-            self.redaction.accept(effect.args, (*called, "args"))
-            self.redaction.accept(effect.kwargs, (*called, "kwargs"))
-            self.redaction.accept(effect.result, (*called, "result"))
-
-    def _upcoming(self) -> int | None:
-        found = self._peek()
-        return found.step.index if isinstance(found, Record) else None
-
-    def _next(self, step_id: str, index: int) -> Record:
-        found = self._peek()
-        if not isinstance(found, Record):
-            if self._stopped:
-                raise _HaltedError
-            raise Diverged(Divergence("step", step_id, index, "", None, step_id, kind="added"))
-        recorded = found.step
-        if recorded.step_id != step_id:
-            raise Diverged(Divergence("step", recorded.step_id, recorded.index, "", recorded.step_id, step_id))
-        return found
-
-    def _compare_end(self, data: RunEnd) -> None:
-        left = self._peek()
-        if isinstance(left, Record):
-            name = left.step.step_id
-            raise Diverged(Divergence("step", name, left.step.index, "", name, None, kind="removed"))
-        if self.end is not None and not self._stopped:
-            found = at_end(self.end, data)
-            if found:
-                raise Diverged(found)
-
-    @property
-    def _stopped(self) -> bool:
-        return self.end is None or self.end.status in STOPPED_FROM_OUTSIDE
-
-    def _location(self, skill_id: str) -> str | None:
-        skill = self.registry.get(skill_id)
-        return skill.location() if skill else None
 
     def _code_changes(self) -> list[str]:
         recorded = self.recording.start.environment.skills

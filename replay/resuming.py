@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from golden.canonical import decode
 from golden.errors import StoreError, UsageError
-from golden.event import FORMAT, ResumedFrom, RunEnd, RunStart
+from golden.event import ResumedFrom, RunEnd, RunStart
 from golden.provenance import recorded_under
 from golden.recording import Record, Recording, Verified
 from golden.redaction import Redaction
@@ -25,7 +25,9 @@ from golden.unfinished import Unfinished, open_unfinished
 from replay.budget import Budget, Ceilings
 from replay.checkpoints.contract import RUNNING
 from replay.command import with_commands
-from replay.environment import recorded_environment, recorded_skills
+from replay.environment import recorded_skills
+from replay.header import check_inputs, header_of, policy_for
+from replay.host import Host
 from replay.interrupts import Interrupts
 from replay.lineage import has_run, history, latest, next_id, origin, until
 from replay.past import Past, Truth, carried_over, recorded, recorded_spec, under_way
@@ -33,15 +35,9 @@ from replay.permission import Permit, refuse_commands
 from replay.policy import Policy
 from replay.progress import Progress, Saving, Sealed, Written, refuse_ahead
 from replay.revealing import find_outputs, given, refuse_unknown
-from replay.runner import (
-    Course,
-    Host,
-    begin,
-    carry_out,
-    check_inputs,
-    policy_for,
-)
+from replay.runner import begin, carry_out
 from replay.spec import Spec
+from replay.writing import Course
 
 Change = Literal["spec", "code", "context"]
 CHANGES: tuple[Change, ...] = ("spec", "code", "context")
@@ -320,20 +316,17 @@ def _anew(
         run_id=source.run_id,
         sha256=source.statement.sha256,
     )
-    start = RunStart(
-        budget_snapshot=budget.snapshot(),
-        canonical=FORMAT,
-        environment=recorded_environment(spec, host.registry, host.environ),
-        inputs=Raw(written),
+    start = header_of(
+        spec,
+        host,
+        inputs=written,
+        seed=was.seed,
+        scheme=was.seed_scheme,
+        budget=budget,
         policy=policy_for(host.registry, terms.policy, was.policy.get("guard")),
         redacted=was.redacted,
-        resumed_from=came_from,
-        seed=was.seed,
-        seed_scheme=was.seed_scheme,
-        spec=Raw(spec.raw),
-        spec_hash=spec.hash,
-        spec_id=spec.id,
         volatile=was.volatile,
+        resumed_from=came_from,
     )
     carried, fewer = until(everything, before), None
     find_outputs(carried, source, host, truth)

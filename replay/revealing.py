@@ -14,8 +14,9 @@ from golden.event import EffectData
 from golden.recording import Record, Recording, Verified
 from golden.redaction import Redaction, labels
 from golden.volatile import Volatile
+from replay.header import admit_inputs, check_inputs, redaction_of
+from replay.host import Host
 from replay.past import Truth, given_inputs
-from replay.runner import Host, admit_inputs, check_inputs, redaction_of
 from replay.spec import Spec
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from threading import Condition
 from typing import TYPE_CHECKING
@@ -146,10 +145,9 @@ class Turns:
         """Return for how many microseconds a call was under way after the one before it had been answered."""
         if not 0 < place < len(self._ended) or self._dropped:
             return 0
-        before, this = self._ended[place - 1], self._ended[place]
-        apart = datetime.fromisoformat(this.at) - datetime.fromisoformat(before.at)
-        micros = round(apart.total_seconds() * 1_000_000)
-        return micros if 0 < micros < this.duration_us else 0
+        before = self._ended[place - 1].span[1]
+        began, over = self._ended[place].span
+        return max(over - before, 0) if began < before else 0
 
 
 def _wake(loop: AbstractEventLoop, woken: Future[int | None], turns: int) -> None:

@@ -46,6 +46,7 @@ class Match(msgspec.Struct, frozen=True):
     steps_compared: int
     steps_answered: int
     notes: tuple[str, ...]
+    idle: tuple[str, ...]
 
 
 class Unchanged:
@@ -88,6 +89,7 @@ class Unchanged:
             steps_compared=found.steps_compared,
             steps_answered=found.steps_answered,
             notes=found.notes,
+            idle=found.idle,
             cached=True,
         )
 
@@ -122,6 +124,7 @@ class Unchanged:
             steps_compared=judgement.steps_compared,
             steps_answered=judgement.steps_answered,
             notes=judgement.notes,
+            idle=judgement.idle,
         )
 
     def _hear(self, event: str, args: tuple[Any, ...]) -> None:

@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET, Raw
-from msgspec.structs import replace
-
 from golden.canonical import decode
 from golden.errors import GoldenError, UsageError
 from golden.event import EffectData
@@ -23,11 +20,12 @@ from replay.command import SKILL
 from replay.divergence import args_hash
 from replay.effects import CANCELLED, Calls, UnrecordableError, caller
 from replay.engine import Invoke, Outcome
-from replay.environment import recorded_environment
+from replay.header import admit_inputs, check_inputs, header_of, merged, redaction_of
+from replay.host import Host
 from replay.live import LiveCalls, LiveEffects
 from replay.past import Truth, given_inputs, recorded_spec
 from replay.permission import Permit, refuse_commands
-from replay.runner import Host, admit_inputs, begin, check_inputs, redaction_of
+from replay.runner import begin
 from replay.spec import Spec
 
 if TYPE_CHECKING:
@@ -68,25 +66,23 @@ def update(
     spec = spec or recorded_spec(old)
     host.refuse_halted()
     host.refuse_unready(spec)
-    secrets_at = [*spec.redact, *(rule for rule in redact if rule not in spec.redact)]
+    secrets_at = merged(spec.redact, redact)
     redaction = redaction_of(secrets_at, host.recognition(spec))
-    merged = given_inputs(old, inputs, redaction)
-    raw = check_inputs(spec, decode(old.inputs if merged is None else merged))
+    changed = given_inputs(old, inputs, redaction)
+    raw = check_inputs(spec, decode(old.inputs if changed is None else changed))
     refuse_commands(spec, raw, permit=permit or Permit(), answered=not live)
     snapshot = old.budget_snapshot
     ceilings = Ceilings(snapshot.step_ceiling_cents, None, snapshot.workflow_ceiling_cents)
-    start = replace(
-        old,
-        budget_snapshot=ceilings.budget(spec.budget_ceiling_cents).snapshot(),
-        environment=recorded_environment(spec, host.registry, host.environ),
-        inputs=Raw(admit_inputs(spec, raw, redaction)),
-        origin=UNSET,
+    start = header_of(
+        spec,
+        host,
+        inputs=admit_inputs(spec, raw, redaction),
+        seed=old.seed,
+        scheme=old.seed_scheme,
+        budget=ceilings.budget(spec.budget_ceiling_cents),
+        policy=old.policy,
         redacted=secrets_at,
-        resumed_from=UNSET,
-        spec=Raw(spec.raw),
-        spec_hash=spec.hash,
-        spec_id=spec.id,
-        volatile=[*spec.volatile, *(rule for rule in volatile if rule not in spec.volatile)],
+        volatile=merged(spec.volatile, volatile),
     )
     truth = Truth(redaction, raw)
     if live:

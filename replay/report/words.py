@@ -95,6 +95,11 @@ VERDICTS = {
     "pending": Rule("waits for review", "a new recording waits to take its place", "review it"),
     "unused": Rule("unused", "nothing uses this recording", "use it, or take it out"),
 }
+# What is found of a place, and of no recording; what is found of a ledger has the words of a file.
+FINDINGS = {
+    "nothing": Rule("nothing to judge", "there is no recording", "see that it was checked out, or record a run"),
+    "dead-rule": Rule("a rule without effect", "a rule of the configuration matched nothing", "correct or remove it"),
+}
 _UNKNOWN = Rule("something is wrong", "there is something to be looked at", "look at what is said about it")
 KINDS: dict[Change, str] = {
     "new": "something new",
@@ -125,7 +130,7 @@ def rule_of(judgement: Judgement) -> tuple[str, Rule]:
 
 def rule_of_finding(finding: Finding) -> tuple[str, Rule]:
     """Return id and meaning of a finding that belongs to no recording."""
-    return f"gate/{finding.verdict}", VERDICTS.get(finding.verdict, _UNKNOWN)
+    return f"gate/{finding.verdict}", (FINDINGS | VERDICTS).get(finding.verdict, _UNKNOWN)
 
 
 def headline(judgement: Judgement) -> str:

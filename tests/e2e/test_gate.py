@@ -217,6 +217,26 @@ def test_a_rule_that_matches_nothing_does_not_pass(team: Shell) -> None:
     assert "rules that matched nothing: /steps/greet/output/no" in done.stdout
 
 
+def test_a_rule_of_the_configuration_passes_unless_it_matches_nothing_in_any_recording(team: Shell) -> None:
+    shutil.rmtree(team.here / "goldens")
+    config = (team.here / "golden.toml").read_text() + 'volatile = ["/steps/*/output/words"{}]\n'
+    told = {"GOLDEN_STATE_DIR": "elsewhere"}
+    for name, more, code in (("one", "", 0), ("two", ', "/steps/*/output/no"', 4)):
+        team.write("golden.toml", config.format(more))
+        for spec, *inputs in (("greet", "--input", "name=ada"), ("kind",)):
+            done = team.golden("record", f"specs/{spec}.json", "--run-id", spec, "--dir", name, *inputs, env=told)
+            assert done.code == 0
+        assert team.golden("gate", "--dir", name, env=told).code == code
+        # From what matched before.
+        assert team.golden("gate", "--dir", name, env=told).code == code
+        assert team.golden("gate", "kind", "--dir", name, env=told).code == 0
+    done = team.golden("gate", "--dir", "two", env=told)
+    assert "dead-rule golden.toml: rules of the configuration that matched nothing in any recording: " in done.stdout
+    assert "/steps/*/output/words" not in done.stdout.partition("dead-rule")[2]
+    team.write("golden.toml", config.format(""))
+    assert team.golden("gate", "--dir", "two", env=told).code == 0
+
+
 def test_what_a_recording_holds_and_nobody_asks_for_is_named(team: Shell) -> None:
     spec = {"id": "kind", "steps": []}
     team.write("specs/kind.json", {**spec, "steps": [{"id": "other", "skill_id": "kind"}]})
@@ -336,6 +356,10 @@ def test_pending_recordings_fail_it_in_ci_alone(team: Shell) -> None:
     done = team.golden("gate", env={"CI": "true", "GOLDEN_SECRET_FILE": "secret"})
     assert done.code == 1
     assert "pending/kind-1  pending" in done.stdout
+    named = team.golden("gate", "goldens/*.steps.jsonl", "kind-1", "goldens", "--json", env={"CI": "true"})
+    assert (named.code, named.objects[-1]["by"]) == (1, {"matched": 3, "pending": 3})
+    assert team.golden("gate", "goldens/kind-1.steps.jsonl", env={"CI": "true"}).code == 1
+    assert team.golden("gate", "goldens/pending", "goldens", env={"CI": "true"}).code == 1
     done = team.golden("gate")
     assert done.code == 0
     assert "3 recordings waiting for review" in done.stderr

@@ -1,5 +1,6 @@
 """`golden gate` where names, values, places and code are against it: nothing passes, hangs, or speaks in its name."""
 
+import os
 import re
 import signal
 import time
@@ -84,6 +85,32 @@ def test_a_link_in_the_place_of_a_recording_does_not_pass(team: Shell) -> None:
 def test_a_pattern_that_matches_nothing_does_not_pass_beside_others(team: Shell) -> None:
     done = team.golden("gate", "a", "lost-*", "--json")
     assert (done.code, by(done)) == (4, {"goldens/a.steps.jsonl": "matched", "lost-*": "nothing"})
+
+
+def test_two_stars_stand_for_any_depth(team: Shell) -> None:
+    (team.here / "goldens/deep/er").mkdir(parents=True)
+    for path in team.here.glob("goldens/b.*"):
+        path.rename(team.here / "goldens/deep/er" / path.name)
+    done = team.golden("gate", "goldens/**/*.steps.jsonl", "--json")
+    assert set(by(done)) == {"goldens/a.steps.jsonl", "goldens/deep/er/b.steps.jsonl"}
+    assert done.code == 0
+
+
+def test_a_name_that_is_not_utf8_is_found_and_the_rest_judged(team: Shell) -> None:
+    (team.here / "goldens" / os.fsdecode(b"\xff.steps.jsonl")).touch()
+    for options in ((), ("--repeat", "2")):
+        done = team.golden("gate", "--github", "--junit", "r.xml", "--html", "r.html", "--sarif", "r.sarif", *options)
+        assert done.code == 4
+        assert not done.error or "internal" not in done.stderr
+        assert "✗ goldens/\\udcff  unreadable\n  \\udcff.steps.jsonl is not named <run_id>.steps.jsonl" in done.stdout
+        assert "✓ goldens/b  matched" in done.stdout
+    assert team.golden("gate", "--json").objects[-1]["by"] == {"matched": 2, "unreadable": 1}
+
+
+@pytest.mark.parametrize("place", ["nowhere", "skills.py"])
+def test_a_golden_directory_that_is_none_is_said_to_be_none(team: Shell, place: str) -> None:
+    done = team.golden("gate", "--dir", place)
+    assert (done.code, done.stdout.splitlines()[0]) == (4, f"✗ nothing {place}: there is no golden directory")
 
 
 def test_a_folder_that_cannot_be_read_is_found_and_the_rest_judged(team: Shell) -> None:

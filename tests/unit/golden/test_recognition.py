@@ -63,6 +63,33 @@ SECRETS: dict[str, Any] = {
     "Azure": f"DefaultEndpointsProtocol=https;AccountName=x;AccountKey={drawn(86)}==;EndpointSuffix=core.windows.net",
     "bearer": f"curl -H 'Authorization: Bearer {drawn(32)}'",
     "URL": "postgres://app:s3cr3tpw@db.internal:5432/app",
+    "URL without a user": "redis://:s3cr3tpw@cache:6379/0",
+    "GitLab, runner": f"glrt-{drawn(20)}1",
+    "Slack, app": f"xapp-1-A012345678-1234567890123-{HEX}",
+    "Stripe, webhook": f"whsec_{drawn(32)}",
+    "DeepSeek": f"sk-{HEX[:32]}",
+    "OpenRouter": f"sk-or-v1-{HEX}",
+    "Groq": f"gsk_{drawn(52)}",
+    "xAI": f"xai-{drawn(80)}",
+    "Perplexity": f"pplx-{drawn(48)}",
+    "Replicate": f"r8_{drawn(37)}",
+    "Notion": f"ntn_{drawn(46)}",
+    "Linear": f"lin_api_{drawn(40)}",
+    "Figma": f"figd_{drawn(40)}",
+    "Grafana": f"glsa_{drawn(32)}_{HEX[:8]}",
+    "Postman": f"PMAK-{HEX[:24]}-{HEX[:34]}",
+    "New Relic": "NRAK-" + "".join(DRAW.choices(UPPER, k=27)),
+    "Databricks": f"dapi{HEX[:32]}",
+    "Docker": f"dckr_pat_{drawn(27)}",
+    "Shopify": f"shpat_{HEX[:32]}",
+    "DigitalOcean": f"dop_v1_{HEX}",
+    "Vault": f"hvs.1{drawn(90)}",
+    "Terraform": f"{drawn(14)}.atlasv1.{drawn(66)}",
+    "Atlassian": f"ATATT3xFfGF0{drawn(180)}",
+    "Telegram": f"6684512182:AA{drawn(33)}",
+    "Google, OAuth": f"GOCSPX-{drawn(28)}",
+    "headers in pairs": {"headers": [["Accept", "text/html"], ["X-Api-Key", drawn(32)]]},
+    "headers as objects": {"headers": [{"name": "Authorization", "value": f"token {HEX[:40]}"}]},
     "password": {"password": "hunter2!x"},
     "short password": {"db": {"passwd": "hunter2"}},
     "password with a dollar": {"password": "pa$$word1"},
@@ -110,6 +137,15 @@ HARMLESS: dict[str, Any] = {
     "date and path": {"path": "s3://bucket/2024/01/01/part-00000-a1b2c3.snappy.parquet", "at": "2026-01-01T00:00:00Z"},
     "DNA": "ACGT" * 100,
     "key of the documents": "AKIAIOSFODNN7EXAMPLE",
+    "key of an object": {"Key": "uploads/2024/ReportQ3Final_v2.pdf", "key": "reports/2024/Q3-Summary-Final.pdf"},
+    "key of a text": {"key": "Checkout.Step2.PaymentMethodTitle", "auth": "OAuth2AuthorizationCodeFlow12"},
+    "name of a secret": {"secret": "projects/123456/secrets/db-password/versions/3", "token": "next-page-20240101-abc"},
+    "name of an account": {"account_key": "customer_2024_0001_emea", "access_key": "read-write-2024-group1"},
+    "more code": "def read(pwd=None): return connect(password=get_Password(1), passwd=os.environ['X'], pwd={PASSWORD})",
+    "folder of Windows": {"pwd": "C:\\Users\\me\\Project1"},
+    "classes": "sk-learn-model-Version-2024-final-1 sk-Button-primary-Large2-disabled-hover",
+    "URL of the documents": "postgresql://user:password@localhost/db",
+    "fields in pairs": [["password", "username"], ["token", "Washington"], {"name": "token", "value": "Berlin"}],
     "test key": "sk_test_4eC39HqLyjWDarjtT1zdp7dc",
 }
 
@@ -225,6 +261,12 @@ def test_random_ids_hashes_and_data_are_no_secrets(make: Any) -> None:
     draw = random.Random(11)
     values = [make(draw) for _ in range(2000)]
     assert [found.kind for found in recognized({"id": values, "value": values, "data": {"hash": values}})] == []
+
+
+def test_of_a_thousand_random_keys_under_a_weak_name_nearly_all_are_recognised() -> None:
+    drawn_here = random.Random(3)
+    keys = ["".join(drawn_here.choices(ALPHABET[:62], k=32)) for _ in range(1000)]
+    assert sum(bool(list(recognized({"session": key}))) for key in keys) > 950
 
 
 @pytest.mark.parametrize("name", ["Authorization", "X-Api-Key", "refreshToken", "sig"])

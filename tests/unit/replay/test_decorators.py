@@ -36,6 +36,7 @@ from tests.unit.replay.conftest import Lab, effects, ending, flow, here, records
 from tests.unit.replay.conftest import step as spec_step
 
 Agent = Callable[..., Any]
+Decorator = Callable[[Callable[[str], str]], Callable[[str], str]]
 # What was really asked, by name.
 asked: list[Any] = []
 
@@ -1229,6 +1230,27 @@ def test_a_divergence_inside_a_step_names_the_line(lab: Lab) -> None:
         "replayed",
         here(line, __file__),
     )
+
+
+@pytest.mark.parametrize("decorated", [step, external])
+def test_a_call_that_a_pool_makes_is_named_where_it_was_given_to_the_pool(lab: Lab, decorated: Decorator) -> None:
+    word = "recorded"
+
+    @decorated
+    def look(what: str) -> str:
+        return what
+
+    def agent() -> list[str]:
+        with ThreadPoolExecutor(2) as pool:
+            futures = [pool.submit(look, word), pool.submit(look, "other")]
+            return [future.result() for future in futures]
+
+    recording = run(lab, agent)
+    word = "replayed"
+    found = replay(recording, agent).divergence
+    assert found
+    assert found.actual == "replayed"
+    assert found.location == here(agent.__code__.co_firstlineno + 2, __file__)
 
 
 # Being killed, and going on

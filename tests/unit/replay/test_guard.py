@@ -34,7 +34,7 @@ from golden.recording import Recording
 from replay import Context, Divergence, external, record, replay, resume
 from replay import step as step_of_python
 from replay.guard import MODES
-from replay.runner import Host
+from replay.host import Host
 from tests.runs import FIXTURES
 from tests.unit.replay.conftest import Lab, Skill, def_line, flow, here, only, records, skills, step
 

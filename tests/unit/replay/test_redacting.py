@@ -12,9 +12,10 @@ from golden.canonical import decode, output_hash
 from golden.errors import GoldenError, StoreError, UsageError
 from replay import Context, EffectError, MemoryCheckpointStore, SkillRegistry, external, record, replay
 from replay import step as nested
+from replay.host import Host
 from replay.progress import Saving
 from replay.resuming import Terms, fork, recover, resume
-from replay.runner import Host
+from replay.writing import Writing
 from tests.unit.replay.conftest import Lab, effects, flow, only, records, skills, step
 
 TOKEN = "hush-hush-4711"
@@ -252,6 +253,32 @@ def test_a_token_that_is_declared_nowhere_is_recognised_before_it_is_written(lab
     assert error
     assert "/steps/login/effects/http.POST/result/text/access_token holds what looks like a secret" in error.message
     assert FRESH not in text_of(lab)
+
+
+@pytest.mark.parametrize("name", [f"GET /?t={TOKEN}", "GET /?t=ghp_" + "aB3" * 12])
+def test_a_call_whose_name_holds_a_secret_is_refused(lab: Lab, name: str) -> None:
+    recording = lab.record(ONE, skills(s=lambda ctx: ctx.external(name, lambda: 1)), **INPUTS)
+    error = only(recording).error
+    assert error
+    assert error.message.startswith("the name of ")
+    assert error.message.endswith("; name it by what it does, and hand that over as an argument")
+    for secret in (TOKEN, "ghp_aB3"):
+        assert secret not in text_of(lab)
+
+
+def test_a_secret_in_the_name_of_an_exception_or_its_place_is_not_written(lab: Lab) -> None:
+    word = "hush_hush"
+
+    def raises(ctx: Context) -> Any:
+        code = f"class E_{ctx.inputs['p']}(Exception): pass\ndef f(): raise E_{ctx.inputs['p']}\nf()"
+        exec(compile(code, f"/{ctx.inputs['p']}.py", "exec"), {})  # noqa: S102  ours
+
+    recording = lab.record(ONE, skills(s=raises), inputs={"password": word})
+    error = only(recording).error
+    assert error
+    assert (error.type, error.location) == ("E_redacted-1", "/redacted-1.py:2")
+    assert word not in text_of(lab)
+    assert replay(recording, skills(s=raises), inputs={"password": word}).verdict == "matched"
 
 
 def test_steps_side_by_side_may_find_secrets_in_any_order(lab: Lab) -> None:
@@ -530,7 +557,7 @@ def test_other_inputs_are_another_run(lab: Lab) -> None:
 
 
 def test_nothing_is_needed_to_end_a_run_that_nobody_resumes(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("replay.runner._Writing.emit", die_at_the_second(lab))
+    monkeypatch.setattr("replay.writing.Writing.emit", die_at_the_second(lab))
     with pytest.raises(MemoryError):
         lab.record(TWO, both(), **INPUTS)
     monkeypatch.undo()
@@ -541,7 +568,7 @@ def test_nothing_is_needed_to_end_a_run_that_nobody_resumes(lab: Lab, monkeypatc
 def test_a_run_that_was_killed_goes_on_in_its_file(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryCheckpointStore()
     both = partial(skills, login=login, fetch=lambda ctx: ctx.external("fetch", len, f"Bearer {ctx.inputs['token']}"))
-    monkeypatch.setattr("replay.runner._Writing.emit", die_at_the_second(lab))
+    monkeypatch.setattr("replay.writing.Writing.emit", die_at_the_second(lab))
     with pytest.raises(MemoryError):
         lab.record({**TWO, "result": "${fetch}"}, both(), checkpoints=store, **INPUTS)
     monkeypatch.undo()
@@ -557,7 +584,7 @@ def test_a_run_that_was_killed_goes_on_in_its_file(lab: Lab, monkeypatch: pytest
 def test_a_step_that_was_broken_off_after_a_redacted_answer_is_not_gone_on_with(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("replay.runner._Writing.emit", die_at_the_second(lab, after=0))
+    monkeypatch.setattr("replay.writing.Writing.emit", die_at_the_second(lab, after=0))
     store = MemoryCheckpointStore()
     with pytest.raises(MemoryError):
         lab.record(TWO, both(), checkpoints=store, **INPUTS)
@@ -569,9 +596,7 @@ def test_a_step_that_was_broken_off_after_a_redacted_answer_is_not_gone_on_with(
 
 def die_at_the_second(lab: Lab, after: int = 1) -> Callable[..., Any]:
     """Return an `emit` that dies before it writes, once so many steps are written."""
-    from replay.runner import _Writing
-
-    emit = _Writing.emit
+    emit = Writing.emit
     written: list[Any] = []
 
     def dying(self: Any, event: Any) -> Any:

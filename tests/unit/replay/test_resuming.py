@@ -25,12 +25,12 @@ from replay import Context, SkillRegistry, replay
 from replay.checkpoints.contract import LeaseHeldError
 from replay.checkpoints.memory import MemoryCheckpointStore
 from replay.controls import Controls, lift, write_stop
+from replay.host import Host
 from replay.lineage import latest
 from replay.past import recorded
 from replay.policy import Policy
 from replay.progress import Saving
 from replay.resuming import ChangedError, Terms, fork, recover, resume
-from replay.runner import Host
 from replay.spec import Spec
 from tests.unit.replay.conftest import SECRET, Lab, flow, skills, step
 

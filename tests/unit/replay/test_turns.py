@@ -1,6 +1,7 @@
 """Turns: calls side by side are answered in the order in which they were, and nobody waits for one that is not made."""
 
 import asyncio
+import queue
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, as_completed
@@ -242,3 +243,52 @@ def test_a_recording_says_of_each_call_when_it_was_answered(lab: Lab) -> None:
 
 async def two_at_once(ctx: Context) -> Any:
     return await asyncio.gather(asking(ctx, 0.02), asking(ctx, 0.01))
+
+
+def a_thread_feeds_the_step(ctx: Context) -> Any:
+    """The step's own thread asks while another does: which call comes first is another each time."""
+    fed: queue.Queue[float | None] = queue.Queue()
+
+    def feed() -> None:
+        for n in WAITS:
+            fed.put(ctx.external("slow", slow, n / 2))
+        fed.put(None)
+
+    found = []
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(feed)
+        while (n := fed.get()) is not None:
+            found.append(ctx.external("slow", slow, n / 3))
+    return found
+
+
+def test_the_steps_own_thread_may_ask_beside_another(lab: Lab) -> None:
+    recording = lab.run(a_thread_feeds_the_step)
+    for _ in range(3):
+        assert lab.replay(recording, a_thread_feeds_the_step).divergence is None
+
+
+def test_calls_in_a_row_are_held_to_their_order_where_others_ran_side_by_side(lab: Lab) -> None:
+    def asks(*names: str) -> Skill:
+        def skill(ctx: Context) -> Any:
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(lambda n: ctx.external("slow", slow, n), WAITS))
+            return sorted(ctx.external(name, slow, 0.001) for name in names)
+
+        return skill
+
+    found = lab.diverges(asks("one", "two"), asks("two", "one"))
+    assert (found.cause, found.expected, found.actual) == ("effect", "one", "two")
+
+
+@pytest.mark.parametrize("turns_before", [0, 1, 2])
+def test_a_call_that_is_cancelled_as_soon_as_it_is_made_is_so_in_a_replay(lab: Lab, turns_before: int) -> None:
+    async def skill(ctx: Context) -> Any:
+        task = asyncio.ensure_future(asking(ctx, 5))
+        for _ in range(turns_before):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    lab.matches(skill)

@@ -600,6 +600,30 @@ def test_a_header_that_is_no_ascii_is_no_hindrance(lab: Lab, origin: Origin) -> 
     assert output(replays(lab, origin, agent)) == ["caf\xe9", 200, 200]
 
 
+def test_what_is_decompressed_by_hand_comes_compressed(lab: Lab, origin: Origin) -> None:
+    def agent() -> Any:
+        with urllib.request.urlopen(f"{origin.url}/gzip") as response:  # noqa: S310  our own
+            body = response.read()
+            sizes = len(body) == int(response.headers["content-length"])
+            return [json.loads(gzip.decompress(body)), response.headers["content-encoding"], sizes]
+
+    recording = replays(lab, origin, agent)
+    (effect,) = effects(recording)
+    read, *said = output(recording)
+    assert said == ["gzip", True]
+    assert json.loads(decode(effect.result)["text"]) == read
+
+
+@pytest.mark.parametrize("size", [5, 1 << 16])
+def test_a_stream_ends_with_its_last_piece(lab: Lab, origin: Origin, size: int) -> None:
+    def agent() -> Any:
+        with requests.get(f"{origin.url}/plain", stream=True, timeout=10) as response:
+            return [len(piece) for piece in response.iter_content(size)]
+
+    recording = replays(lab, origin, agent)
+    assert 0 not in output(recording)
+
+
 def _forms(url: str) -> None:
     fields = {"user": "Ann", "password": SECRET}
     httpx.post(url, data=fields)
