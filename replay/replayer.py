@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from golden.canonical import decode
 from golden.errors import GoldenError, UsageError
 from golden.recognition import Recognition
 from golden.recording import Record, Recording
