@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 
 from golden.program import has_ended
 from replay.aos import AosError
+from replay.interrupts import PATIENCE
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -29,8 +30,6 @@ _WAKE_MS = 50
 _NAP = 0.005
 # Seconds in which whoever holds the output of a program that has ended must let go of it.
 GRACE = 1.0
-# How many seconds to wait at a time: a signal that comes just before we wait does not wake us.
-_PATIENCE = 0.5
 # Who waits for which child, by the thread's ident: it can wait for no other meanwhile.
 _waited_for: dict[int, Child] = {}
 
@@ -102,7 +101,7 @@ class Child:
         thread = threading.Thread(target=self._live, name="golden-child", daemon=True)
         try:
             thread.start()
-            while not self._gone.wait(_PATIENCE):
+            while not self._gone.wait(PATIENCE):
                 pass
         except RuntimeError as error:
             raise CommandError("cannot start", f"no thread can be started for it: {error}") from None

@@ -264,7 +264,7 @@ class Waits(threading.Event):
 def test_a_signal_that_comes_just_before_the_wait_is_not_slept_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "_PATIENCE", 0.05)
+    monkeypatch.setattr(child, "PATIENCE", 0.05)
     found = sh("sleep 0.2", tmp_path)
     found._gone = waits = Waits()
     assert found.run() == 0
