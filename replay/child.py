@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 
 from golden.program import has_ended
 from replay.aos import AosError
+from replay.interrupts import PATIENCE
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -100,7 +101,8 @@ class Child:
         thread = threading.Thread(target=self._live, name="golden-child", daemon=True)
         try:
             thread.start()
-            self._gone.wait()
+            while not self._gone.wait(PATIENCE):
+                pass
         except RuntimeError as error:
             raise CommandError("cannot start", f"no thread can be started for it: {error}") from None
         finally:

@@ -18,6 +18,7 @@ from replay.crew import Crew
 from replay.effects import Effects, Limit, inside_event_loop
 from replay.engine import Emit, Engine, Invoke, Outcome, StoppedError, Wait
 from replay.flow import Flow, active
+from replay.interrupts import PATIENCE
 from replay.loops import Loops
 from replay.patches import in_place
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
     from replay.interrupts import Interrupts
     from replay.skill import SkillRegistry
-
-# How many seconds to wait at a time: a signal that comes just before we wait does not wake us.
-PATIENCE = 0.5
 
 
 class Sink(Protocol):

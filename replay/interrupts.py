@@ -15,6 +15,8 @@ from typing import Any, Self
 
 from replay.engine import StoppedError
 
+# How many seconds to wait at a time: a signal that comes just before we wait does not wake us.
+PATIENCE = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from replay.crew import LeftBehindError
 from replay.effects import ENDS
 from replay.engine import StoppedError
+from replay.interrupts import PATIENCE
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Task
+    from asyncio import AbstractEventLoop, Task, TimerHandle
 
 # Seconds that what is left has to clean up after itself.
 GRACE = 1.0
@@ -55,17 +56,27 @@ class _Loop:
         from asyncio import new_event_loop
 
         self._left = False
+        self._looks: TimerHandle | None = None
         self._loop = new_event_loop()
         self._loop.set_exception_handler(self._report)
 
     def run(self, value: Awaitable[Any]) -> Any:
+        self._look_up()
         try:
-            return self._loop.run_until_complete(value)
+            try:
+                return self._loop.run_until_complete(value)
+            finally:
+                # What a skill left running ends with its step, so that nothing of it speaks in a later one.
+                tasks = self._cancel_all()
+                if tasks:
+                    self._wait(tasks)
         finally:
-            # What a skill left running ends with its step, so that nothing of it speaks in a later one.
-            tasks = self._cancel_all()
-            if tasks:
-                self._wait(tasks)
+            if self._looks is not None:
+                self._looks.cancel()
+
+    def _look_up(self) -> None:
+        """Wake now and then, for a signal that has come."""
+        self._looks = self._loop.call_later(PATIENCE, self._look_up)
 
     def leave(self) -> None:
         self._left = True

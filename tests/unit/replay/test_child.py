@@ -247,3 +247,26 @@ def test_a_system_without_threads_is_an_error_of_the_command(tmp_path: Path, mon
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(CommandError, match="can't start new thread"):
         sh("exit 0", tmp_path).run()
+
+
+class Waits(threading.Event):
+    """An event that knows for how long it was waited for at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout)
+        return super().wait(timeout)
+
+
+def test_a_signal_that_comes_just_before_the_wait_is_not_slept_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "PATIENCE", 0.05)
+    found = sh("sleep 0.2", tmp_path)
+    found._gone = waits = Waits()
+    assert found.run() == 0
+    assert len(waits.seconds) > 2
+    assert None not in waits.seconds

@@ -283,3 +283,26 @@ def test_tasks_that_fail_in_being_cancelled_say_nothing(caplog: pytest.LogCaptur
     loops.close()
     gc.collect()
     assert caplog.messages == []
+
+
+def test_a_loop_in_which_nothing_happens_wakes_now_and_then_for_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replay.loops.PATIENCE", 0.05)
+    naps: list[float | None] = []
+
+    async def idle() -> None:
+        loop: Any = asyncio.get_running_loop()
+        select = loop._selector.select
+
+        def noted(timeout: float | None = None) -> Any:
+            naps.append(timeout)
+            return select(timeout)
+
+        loop._selector.select = noted
+        await asyncio.sleep(0.3)
+        del loop._selector.select
+
+    loops = Loops()
+    loops.run(idle())
+    loops.close()
+    assert len(naps) > 3
+    assert all(nap is not None and nap <= 0.06 for nap in naps)
