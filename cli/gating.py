@@ -169,6 +169,8 @@ def gate(
         reports.write(summary, judgements)
         with reports.plain_output():
             _conclude(out, summary)
+            if "diverged" in summary.by and not settings.is_ci:
+                out.talk(dim("hint: if what changed is meant: golden update RUN, then golden review; else undo it"))
     except TerminatedError:
         out.talk("golden: terminated")
         return 143
