@@ -169,6 +169,8 @@ def gate(
         reports.write(summary, judgements)
         with reports.plain_output():
             _conclude(out, summary)
+            if "diverged" in summary.by and not settings.is_ci:
+                out.talk(dim("hint: if what changed is meant: golden update RUN, then golden review; else undo it"))
     except TerminatedError:
         out.talk("golden: terminated")
         return 143
@@ -322,6 +324,14 @@ def _misnamed(file: GoldenFile) -> Judgement:
     )
 
 
+def _understood(written: bytes) -> Answer | Refusal | None:
+    try:
+        found: Answer | Refusal = _decode(written)
+    except msgspec.MsgspecError:
+        return None
+    return found
+
+
 class _Job:
     """Everything that judging one file needs, and how judgements come back from where that is done."""
 
@@ -343,7 +353,8 @@ class _Job:
 
     def judgements(self, files: Sequence[GoldenFile], jobs: int) -> Generator[Judgement]:
         """Give the judgement on each file in order; raises UsageError where there are no skills to judge with."""
-        for file, answer in zip(files, answers(self._answer, files, jobs), strict=True):
+        found: Iterator[Answer | Refusal | Died] = answers(self._answer, files, jobs, _understood)
+        for file, answer in zip(files, found, strict=True):
             if isinstance(answer, Died):
                 yield Judgement(
                     run_id=file.stem,
@@ -354,14 +365,13 @@ class _Job:
                     hint=f"golden replay {file.stem} shows what it wrote; the others were judged all the same",
                 )
                 continue
-            found = _decode(answer)
-            if isinstance(found, Refusal):
-                raise found.raised()
-            if found.match is not None:
-                self.matches[file.place] = found.match
-            self.kids.update([found.judgement.kid] if found.judgement.kid else [])
+            if isinstance(answer, Refusal):
+                raise answer.raised()
+            if answer.match is not None:
+                self.matches[file.place] = answer.match
+            self.kids.update([answer.judgement.kid] if answer.judgement.kid else [])
             # Its name never leaves this process, where it need not be UTF-8.
-            yield replace(found.judgement, run_id=file.stem, path=file.place)
+            yield replace(answer.judgement, run_id=file.stem, path=file.place)
 
     def _answer(self, file: GoldenFile) -> bytes:
         if self._restore is None:

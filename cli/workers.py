@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import click
 
@@ -22,8 +22,11 @@ from cli.parallel import adopt_orphans, die_with_parent
 from cli.render import error_lines
 from cli.usercode import TerminatedError
 
+T = TypeVar("T")
 _ASKED = struct.Struct("<Q")
 _NO_MORE = (1 << 64) - 1
+# What is longer is no answer of ours, but of the code of an item.
+_MAX_ANSWER, _PART = 1 << 30, 1 << 20
 # What comes before an answer: which item it is of, and how long it is.
 _HEAD = struct.Struct("<QQ")
 # How long to wait for word of a worker before looking whether it still lives, in seconds.
@@ -37,10 +40,18 @@ class Died(NamedTuple):
     how: str
 
 
-def answers(function: Callable[[Any], bytes], items: Sequence[Any], jobs: int) -> Iterator[bytes | Died]:
-    """Give `function(item)` for each item in order, made by at most `jobs` processes side by side."""
+def answers(
+    function: Callable[[Any], bytes],
+    items: Sequence[Any],
+    jobs: int,
+    understood: Callable[[bytes], T | None],
+) -> Iterator[T | Died]:
+    """Give `understood(function(item))` for each item in order, made by at most `jobs` processes side by side.
+
+    What is not understood (None) does not come from the function, but from the code of an item.
+    """
     waiting = iter(range(len(items)))
-    ready: dict[int, bytes | Died] = {}
+    ready: dict[int, T | Died] = {}
     crew: dict[int, _Worker] = {}
     following = 0
     with _leaving_nothing():
@@ -51,9 +62,12 @@ def answers(function: Callable[[Any], bytes], items: Sequence[Any], jobs: int) -
                     crew[worker.fileno()] = worker
                     worker.ask(index)
                 for worker in _heard(crew):
-                    answer = worker.answer()
-                    if answer is None:
+                    written = worker.answer()
+                    if written is None:
                         continue
+                    answer = written if isinstance(written, Died) else understood(written)
+                    if answer is None:
+                        answer = worker.cut_off("it gave an answer that is none")
                     ready[worker.index] = answer
                     index = None if isinstance(answer, Died) else next(waiting, None)
                     if index is None:
@@ -136,13 +150,14 @@ class _Worker:
             if len(head) == _HEAD.size:
                 self._line.recv(_HEAD.size)
                 index, length = _HEAD.unpack(head)
-                found = _exactly(self._line, length) if index == self.index else None
+                good = index == self.index and length <= _MAX_ANSWER
+                found = _exactly(self._line, length) if good else None
                 if found is not None:
                     return found
-                return self._cut_off("it gave an answer that nobody asked for")
+                return self.cut_off("it gave an answer that nobody asked for")
             if not head:
                 # Its code closed what is not its own; what it does now nobody will hear of.
-                return self._cut_off("it closed the line that it answers through")
+                return self.cut_off("it closed the line that it answers through")
         return self._died(os.WNOHANG)
 
     def dismiss(self) -> None:
@@ -160,7 +175,8 @@ class _Worker:
             os.kill(self._pid, signal.SIGKILL)
         self.dismiss()
 
-    def _cut_off(self, how: str) -> Died:
+    def cut_off(self, how: str) -> Died:
+        """End it, and say how it ended, by default so."""
         # One that is ending has its line closed a moment before it can be waited for.
         for _ in range(_MOMENTS):
             if (died := self._died(os.WNOHANG)) is not None:
@@ -224,7 +240,7 @@ def _exactly(line: socket.socket, size: int) -> bytes | None:
     """Return so many bytes, None where the other side has gone before."""
     parts = bytearray()
     while len(parts) < size:
-        part = line.recv(size - len(parts))
+        part = line.recv(min(size - len(parts), _PART))
         if not part:
             return None
         parts += part

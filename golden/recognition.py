@@ -106,6 +106,7 @@ _PASSWORDS = frozenset({"passphrase", "password", "passwd", "pwd"})
 _SECRETS = frozenset({"apikey", "authorization", "credential", "credentials", "secret", "token"})
 _OF_KEYS = "access account api auth encryption master private secret service shared signing"
 _KEYS = frozenset(_OF_KEYS.split())
+_KEYS_THEMSELVES = frozenset({"api", "encryption", "private", "secret"})
 _WEAK = frozenset({"auth", "cookie", "key", "session"})
 # What a name is about that ends in these, or holds them, is something else than the secret itself.
 _ENDING = (
@@ -315,7 +316,9 @@ def _by_name(name: str, text: str) -> str | None:
         good = len(text) >= _VARIED and _is_varied(text)
     else:
         return None
-    good = good and _PLAIN.match(text) is not None and not _NAME_PARTS.match(text)
+    # `access_token` says more than `token` or `access_key`, which may name a secret that lies elsewhere.
+    says_much = len(words) > 1 and not ("key" in kinds and kinds.isdisjoint(_KEYS_THEMSELVES))
+    good = good and _PLAIN.match(text) is not None and (says_much or not _NAME_PARTS.match(text))
     return f"a secret ({name})" if good and not _is_other(text) else None
 
 

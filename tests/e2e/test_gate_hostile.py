@@ -142,6 +142,20 @@ def test_every_report_of_calls_without_end_is_short(team: Shell) -> None:
     assert {len((team.here / name).read_text()) < 40_000 for name in ("r.xml", "r.html", "r.sarif")} == {True}
 
 
+@pytest.mark.parametrize("length", [5, 50_000_000_000])
+def test_what_code_writes_to_the_line_of_its_worker_is_no_answer(team: Shell, length: int) -> None:
+    act(
+        team,
+        "import socket, struct",
+        "if ctx.inputs['text'] == 'one':",
+        "    for fd in range(3, 40):",
+        "        try: socket.socket(fileno=os.dup(fd)).send(struct.pack('<QQ', 0, " + str(length) + ") + b'junk!')",
+        "        except OSError: pass",
+    )
+    done = team.golden("gate", "--json")
+    assert (done.code, by(done)) == (4, {"goldens/a.steps.jsonl": "died", "goldens/b.steps.jsonl": "matched"}), done
+
+
 def test_a_number_of_any_size_differs_like_any_other(team: Shell) -> None:
     act(team, "return 10**400")
     assert by(team.golden("gate", "--json")) == dict.fromkeys(

@@ -8,15 +8,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from cli.workers import Died, answers
+from cli import workers
+from cli.workers import Died
 
 Function = Callable[[int], bytes]
 JOBS = [1, 3]
+
+
+def answers(function: Callable[[int], bytes], items: Sequence[int], jobs: int) -> Iterator[bytes | Died]:
+    return workers.answers(function, items, jobs, bytes)
 
 
 def said(item: int) -> bytes:
@@ -211,7 +216,7 @@ def function(item):
     return b""
 
 print("before")
-for number, _ in enumerate(answers(function, range(5), int(sys.argv[1]))):
+for number, _ in enumerate(answers(function, range(5), int(sys.argv[1]), bytes)):
     print("after", number)
 """
     # Without -E a variable could have the stream pass on each piece of a line by itself.
@@ -219,3 +224,8 @@ for number, _ in enumerate(answers(function, range(5), int(sys.argv[1]))):
     assert sorted(done.stdout.splitlines()) == sorted(
         ["before", *(f"{word} {number}" for word in ("item", "after") for number in range(5))]
     )
+
+
+def test_what_is_not_understood_is_told_with_its_item_and_the_rest_goes_on() -> None:
+    found = list(workers.answers(said, range(3), 1, lambda told: None if told == said(1) else told))
+    assert found == [said(0), Died("it gave an answer that is none"), said(2)]

@@ -98,6 +98,7 @@ SECRETS: dict[str, Any] = {
     "apikey": {"apikey": drawn(20)},
     "access token": {"access_token": drawn(32)},
     "authorization": {"headers": {"Authorization": f"token {drawn(30)}"}},
+    "access token of words": {"access_token": "a-token-of-many-words-0815"},
     "basic": {"authorization": "Basic " + base64.b64encode(b"user:pa55word-long").decode()},
     "aws secret": {"aws_secret_access_key": drawn(40)},
     "session": {"session": drawn(40)},
