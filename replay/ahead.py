@@ -32,7 +32,8 @@ class Ahead:
         self.end = recording.end
         self.nested: dict[int, Record] = {}
         self.paths = Paths(0)
-        self.turns = Turns(())
+        # Of steps without calls, as most are: nobody waits.
+        self.turns = self._no_turns = Turns(())
         self._redaction = redaction
         self._records: Iterator[Record | RunEnd] = recording.records()
         self._ended: dict[str, list[Ended]] = {}
@@ -52,12 +53,14 @@ class Ahead:
                 break
             self._accept(found)
             step = found.step
-            self._ended.setdefault(step.step_id.partition("/")[0], []).extend(found.ended)
+            if found.ended:
+                self._ended.setdefault(step.step_id.partition("/")[0], []).extend(found.ended)
             if is_nested(step.step_id):
                 self.nested[step.index] = found
                 self.paths.add(step.step_id, step.index, step.input_hash)
             else:
-                self._next, self.turns = found, Turns(self._ended.pop(step.step_id))
+                ended = self._ended.pop(step.step_id, None)
+                self._next, self.turns = found, Turns(ended) if ended else self._no_turns
         return self._next
 
     def upcoming(self) -> int | None:
